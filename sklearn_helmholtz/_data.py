@@ -1,0 +1,132 @@
+"""Rows of the user's data as dense minibatches in the machine's own units."""
+
+import numpy as np
+import scipy.sparse as sp
+
+
+class Rows:
+    """Rows of dense or CSR data, read in blocks.
+
+    Bernoulli data is taken as it is; Gaussian data is moved and scaled, so
+    that a machine sees mean 0 and spread 1 whatever the data's units are.
+    Sparse data becomes dense a block at a time, never as a whole.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_rows, n_features)
+
+    location, scale : ndarray of shape (n_features,) or None, default=None
+        Blocks are (X - location) / scale; as they are where both are None.
+
+    clip : bool, default=False
+        Cut off what lies outside [0, 1].
+    """
+
+    def __init__(self, X, *, location=None, scale=None, clip=False):
+        self.X = X
+        self.location = location
+        self.scale = scale
+        self.clip = clip
+
+    @property
+    def n_rows(self):
+        """The number of rows."""
+        return self.X.shape[0]
+
+    @property
+    def n_features(self):
+        """The number of columns."""
+        return self.X.shape[1]
+
+    def take(self, index, out=None):
+        """Return the rows at a slice or at integer positions as a dense array.
+
+        Parameters
+        ----------
+        index : slice or ndarray of int
+
+        out : ndarray of shape (n_index, n_features), default=None
+            Takes the rows. Without it the result may be a view of the data.
+        """
+        block = self._dense(index, out)
+        if self.location is not None:
+            if out is None:
+                out = np.empty(block.shape, dtype=self.X.dtype)
+            np.subtract(block, self.location, out=out)
+            out /= self.scale
+            return out
+        if self.clip:
+            return np.clip(block, 0, 1, out=out)
+        return block
+
+    def _dense(self, index, out):
+        """Return the rows as they are."""
+        if sp.issparse(self.X):
+            return self.X[index].toarray(out=out)
+        if out is None:
+            return self.X[index]
+        if isinstance(index, slice):
+            np.copyto(out, self.X[index])
+            return out
+        # mode="clip" writes to out directly; the positions are in range.
+        return np.take(self.X, index, axis=0, out=out, mode="clip")
+
+    def blocks(self, size):
+        """Yield slices that cover the rows, `size` at a time."""
+        for start in range(0, self.n_rows, size):
+            yield slice(start, min(start + size, self.n_rows))
+
+    def subset(self, index):
+        """Return some of the rows, as Rows."""
+        return Rows(
+            self.X[index], location=self.location, scale=self.scale, clip=self.clip
+        )
+
+
+def value_range(X):
+    """Return the smallest and the largest value of dense or CSR data."""
+    if not sp.issparse(X):
+        return float(X.min()), float(X.max())
+    has_zero = X.nnz < X.shape[0] * X.shape[1]
+    values = X.data
+    if not values.size:
+        return 0.0, 0.0
+    low, high = float(values.min()), float(values.max())
+    return (min(low, 0.0), max(high, 0.0)) if has_zero else (low, high)
+
+
+def is_binary(X, block_size=4096):
+    """Return whether every value is 0 or 1."""
+    if sp.issparse(X):
+        return bool(np.all((X.data == 0) | (X.data == 1)))
+    return all(
+        bool(np.all((block == 0) | (block == 1)))
+        for block in np.split(X, range(block_size, X.shape[0], block_size))
+    )
+
+
+def moments(X, block_size=4096):
+    """Return location and scale of every column, float64.
+
+    The location is the mean and the scale the standard deviation, or 1 where
+    a column is constant to rounding. Deviations are divided by the largest
+    one before they are squared, so that no finite data over- or underflows.
+    """
+    rows = Rows(X)
+    n_rows = rows.n_rows
+    mean = np.zeros(rows.n_features)
+    for part in rows.blocks(block_size):
+        mean += (rows.take(part) / np.float64(n_rows)).sum(axis=0)
+    reach = np.zeros(rows.n_features)
+    for part in rows.blocks(block_size):
+        np.maximum(reach, np.abs(rows.take(part) - mean).max(axis=0), out=reach)
+    constant = reach <= 10 * np.finfo(X.dtype).eps * np.abs(mean)
+    reach[constant] = 1.0
+    squares = np.zeros(rows.n_features)
+    for part in rows.blocks(block_size):
+        squares += np.square((rows.take(part) - mean) / reach).mean(axis=0) * (
+            (part.stop - part.start) / n_rows
+        )
+    scale = reach * np.sqrt(squares)
+    scale[constant] = 1.0
+    return mean, scale

@@ -1,0 +1,93 @@
+"""Between training's state and the estimator's fitted attributes.
+
+The attributes are arrays, lists, numbers and NumPy generators only, so that
+they pickle, memory-map and load with skops.
+"""
+
+import copy
+
+import numpy as np
+
+from ._belief_network import Layer, Machine
+from ._training import NETWORKS, TrainingState
+from ._units import Bernoulli, Gaussian
+
+
+def attributes(state):
+    """Return the fitted attributes that hold a TrainingState, sharing its arrays."""
+    generative, recognition = state.machine
+    coefs = [layer.weights for layer in generative[:-1]]
+    found = {
+        "components_": coefs[0],
+        "generative_coefs_": coefs,
+        "generative_intercepts_": [layer.bias for layer in generative],
+        "recognition_coefs_": [layer.weights for layer in recognition],
+        "recognition_intercepts_": [layer.bias for layer in recognition],
+        "_memory": state.memory,
+        "_centres": state.centres,
+        "_generators": state.generators,
+        "_n_steps": state.n_steps,
+    }
+    units = generative[0].units
+    if not units.binary:
+        found["variance_"] = units.variance
+    return found
+
+
+def machine_of(estimator):
+    """Return the fitted networks as a Machine, sharing the attributes' arrays."""
+    intercepts = estimator.generative_intercepts_
+    top = np.zeros((0, len(intercepts[-1])), dtype=intercepts[-1].dtype)
+    generative = [
+        Layer(weights, bias, Bernoulli())
+        for weights, bias in zip(
+            [*estimator.generative_coefs_, top], intercepts, strict=True
+        )
+    ]
+    if estimator.visible_ == "gaussian":
+        generative[0] = generative[0]._replace(units=Gaussian(estimator.variance_))
+    recognition = [
+        Layer(weights, bias, Bernoulli())
+        for weights, bias in zip(
+            estimator.recognition_coefs_, estimator.recognition_intercepts_, strict=True
+        )
+    ]
+    return Machine(tuple(generative), tuple(recognition))
+
+
+def state_of(estimator):
+    """Return the fitted state to train on: copies, as attributes may be read-only."""
+    return TrainingState(
+        _writeable(machine_of(estimator)),
+        _writeable(estimator._memory),
+        _writeable(estimator._centres),
+        copy.deepcopy(estimator._generators),
+        estimator._n_steps,
+    )
+
+
+def _writeable(tree):
+    """Return a copy of nested tuples, lists and dicts with writeable arrays."""
+    if isinstance(tree, np.ndarray):
+        return np.array(tree)
+    if isinstance(tree, Gaussian):
+        return Gaussian(np.array(tree.variance))
+    if isinstance(tree, dict):
+        return {key: _writeable(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_writeable(value) for value in tree]
+    if isinstance(tree, tuple):
+        values = [_writeable(value) for value in tree]
+        return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
+    return tree
+
+
+def new_state(machine, optimizer, direction, generators):
+    """Return the state before the first step."""
+    memory = {
+        network: [optimizer.initial_state(layer) for layer in getattr(machine, network)]
+        for network in NETWORKS
+    }
+    return TrainingState(
+        machine, memory, direction.initial_centres(machine), generators
+    )

@@ -1,0 +1,267 @@
+"""Learning rules: which states, with which weights, regress which network.
+
+Every update of a Helmholtz machine is a weighted regression of a child layer
+on its parent. A phase is a generator of such regressions for some rows:
+
+- wake: states recognised from data teach the generative network
+  (Hinton et al. 1995, eq. 5);
+- sleep: states dreamt by the generative network teach the recognition network
+  (Hinton et al. 1995, eq. 6);
+- reweighted wake: several recognised particles a row, weighted by
+  p(x, s) / q(s | x), teach both (Bornschein & Bengio 2015, eqs. 7 and 11).
+
+Its caller must use a regression before it asks for the next: they share
+arrays.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._belief_network import down_pass, up_pass
+from ._numerics import normalised_weights, row_dot, softplus_sum
+from ._units import threshold
+
+
+class Regression(NamedTuple):
+    """One weighted regression of a child layer on its parent.
+
+    Parameters
+    ----------
+    network : {"generative", "recognition"}
+        Which network it teaches.
+
+    layer : int
+        The layer's index in that network.
+
+    parent : ndarray of shape (n_rows, n_parents) or None
+        None for the prior, which has no parent.
+
+    residual : ndarray of shape (n_rows, n_units)
+        weight * (child - mean(parent @ weights + bias)); the weights sum to
+        the rule's share over all rows of a minibatch.
+
+    squares : ndarray of shape (n_units,) or None
+        The weighted mean of the squared residual, for units with a variance.
+    """
+
+    network: str
+    layer: int
+    parent: np.ndarray | None
+    residual: np.ndarray
+    squares: np.ndarray | None = None
+
+
+def wake(machine, x, rng, scratch, weight):
+    """Yield the generative network's regressions on recognised states.
+
+    Parameters
+    ----------
+    machine : Machine
+    x : ndarray of shape (n_rows, n_features)
+    rng : Stream
+    scratch : Scratch
+    weight : float
+        Every row's weight, one over the rows of the whole minibatch.
+    """
+    states = up_pass(machine.recognition, x, rng, scratch)
+    parents = [*states[1:], None]
+    for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
+        layer = machine.generative[index]
+        out = scratch(("residual", index), child.shape)
+        yield _regression("generative", index, layer, parent, child, weight, out)
+
+
+def sleep(machine, n_rows, rng, scratch, weight):
+    """Yield the recognition network's regressions on n_rows dreamt states."""
+    states = down_pass(machine.generative, n_rows, rng, scratch)
+    for index, layer in enumerate(machine.recognition):
+        parent, child = states[index], states[index + 1]
+        out = scratch(("residual", index + 1), child.shape)
+        yield _regression("recognition", index, layer, parent, child, weight, out)
+
+
+def _regression(network, index, layer, parent, child, weight, out):
+    """Return the regression of child on parent with one weight for all rows."""
+    logits = layer.logits(parent, out=out)
+    if parent is None:
+        # The prior's mean is one row; broadcasting it needs another array.
+        residual = np.subtract(child, layer.units.mean(logits.copy()), out=out)
+    else:
+        residual = layer.units.residual(child, logits, out=out)
+    squares = None
+    if not layer.units.binary:
+        squares = weight * np.square(residual).sum(axis=0)
+    residual *= weight
+    return Regression(network, index, parent, residual, squares)
+
+
+def reweighted_wake(machine, x, rng, scratch, weight, n_particles, recognition_share):
+    """Yield regressions of both networks on weighted recognised particles.
+
+    The first recognition layer's product with x is computed once a row; each
+    later one once a particle.
+
+    Parameters
+    ----------
+    machine, x, rng, scratch, weight
+        As for :func:`wake`.
+
+    n_particles : int
+        Particles a row, K.
+
+    recognition_share : float
+        Factor of the recognition network's regressions; 0 leaves them out.
+    """
+    n_rows = x.shape[0]
+    states, logits, log_w = _particles(
+        machine.recognition, x, rng, scratch, n_particles
+    )
+    parents = [*states[1:], None]
+    residuals = []
+    for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
+        layer = machine.generative[index]
+        if parent is None:
+            log_w += layer.units.log_prob(child, layer.bias)
+            residuals.append(child - layer.units.mean(layer.bias.copy()))
+            continue
+        shape = n_particles, n_rows, child.shape[-1]
+        out = scratch(("residual", index), (n_particles * n_rows, shape[-1]))
+        above = layer.logits(_flat(parent), out=out).reshape(shape)
+        log_w += layer.units.log_prob(child, above)
+        residuals.append(layer.units.residual(child, above, out=above))
+    w = normalised_weights(log_w, axis=0)
+    w *= weight
+    w = w.astype(x.dtype, copy=False)[..., None]
+    for index, (residual, parent) in enumerate(zip(residuals, parents, strict=True)):
+        yield _weighted(machine.generative[index], index, parent, residual, w)
+    if recognition_share:
+        w *= x.dtype.type(recognition_share)
+        yield from _recognition_regressions(machine, states, logits, w)
+
+
+def _particles(recognition, x, rng, scratch, n_particles):
+    """Return states (x first), their logits, and -log q(s | x) of each particle."""
+    n_rows = x.shape[0]
+    states, all_logits = [x], []
+    log_w = np.zeros((n_particles, n_rows))
+    for index, layer in enumerate(recognition, start=1):
+        shape = n_particles, n_rows, layer.bias.shape[0]
+        if index == 1:
+            out = scratch(("logits", index), (n_rows, shape[-1]))
+            logits = layer.logits(x, out=out)
+        else:
+            out = scratch(("logits", index), (n_particles * n_rows, shape[-1]))
+            logits = layer.logits(_flat(states[-1]), out=out).reshape(shape)
+        drawn = scratch(("particles", index), shape)
+        threshold(logits, rng.bits(shape), out=drawn)
+        log_w -= row_dot(drawn, logits) - softplus_sum(logits)
+        states.append(drawn)
+        all_logits.append(logits)
+    return states, all_logits, log_w
+
+
+def _weighted(layer, index, parent, residual, w):
+    """Return the generative regression of particles with weights w."""
+    squares = None
+    if not layer.units.binary:
+        squares = np.einsum("krj,krj,kr->j", residual, residual, w[..., 0])
+    residual *= w
+    flat_parent = None if parent is None else _flat(parent)
+    return Regression("generative", index, flat_parent, _flat(residual), squares)
+
+
+def _recognition_regressions(machine, states, logits, w):
+    """Yield the recognition network's regressions on the particles."""
+    for index, layer in enumerate(machine.recognition):
+        means = layer.units.mean(logits[index], out=logits[index])
+        residual = (states[index + 1] - means) * w
+        if index == 0:
+            # All particles of a row share the parent x.
+            yield Regression("recognition", 0, states[0], residual.sum(axis=0))
+        else:
+            parent = _flat(states[index])
+            yield Regression("recognition", index, parent, _flat(residual))
+
+
+def _flat(states):
+    """Return (n_particles, n_rows, n) as (n_particles * n_rows, n)."""
+    return states.reshape(-1, states.shape[-1])
+
+
+class Lane(NamedTuple):
+    """Phases that run one after another, beside other lanes.
+
+    Parameters
+    ----------
+    phases : tuple of ({"wake", "sleep"}, slice)
+        Each phase with its rows of the minibatch.
+
+    owns : tuple of str
+        The networks that no other lane teaches.
+    """
+
+    phases: tuple
+    owns: tuple
+
+
+class LearningRule:
+    """Which phases a step has, and how they are laid out in lanes.
+
+    Parameters
+    ----------
+    n_particles : int
+        Recognised particles a row.
+
+    wake_share, sleep_share : float
+        Factors of the recognition network's regressions in the two phases.
+    """
+
+    def __init__(self, n_particles, wake_share, sleep_share):
+        self.n_particles = n_particles
+        self.wake_share = wake_share
+        self.sleep_share = sleep_share
+
+    def lanes(self, n_rows):
+        """Return the lanes of a step on n_rows.
+
+        The layout depends on the rule and the minibatch, never on the number
+        of threads, so that the result does not either. One particle: the two
+        phases cost the same and are a lane each. More: the wake phase costs
+        most, and each lane takes half of the rows through both phases.
+        """
+        if self.n_particles == 1 or n_rows == 1:
+            rows = slice(0, n_rows)
+            shared = bool(self.wake_share)
+            return [
+                Lane((("wake", rows),), ("generative",)),
+                Lane((("sleep", rows),), () if shared else ("recognition",)),
+            ]
+        halves = slice(0, n_rows // 2), slice(n_rows // 2, n_rows)
+        return [Lane((("wake", rows), ("sleep", rows)), ()) for rows in halves]
+
+    def wake(self, machine, x, rng, scratch, weight):
+        """Yield the wake phase's regressions."""
+        if self.n_particles == 1 and not self.wake_share:
+            return wake(machine, x, rng, scratch, weight)
+        share = self.wake_share
+        return reweighted_wake(
+            machine, x, rng, scratch, weight, self.n_particles, share
+        )
+
+    def sleep(self, machine, n_rows, rng, scratch, weight):
+        """Yield the sleep phase's regressions."""
+        if not self.sleep_share:
+            return iter(())
+        return sleep(machine, n_rows, rng, scratch, weight * self.sleep_share)
+
+
+def wake_sleep(n_particles, wake_share, sleep_share):
+    """Return the wake-sleep rule; the arguments are those of its generalisation."""
+    return LearningRule(n_particles=1, wake_share=0.0, sleep_share=1.0)
+
+
+LEARNING_RULES = {
+    "wake-sleep": wake_sleep,
+    "reweighted-wake-sleep": LearningRule,
+}

@@ -1,0 +1,241 @@
+"""Likelihoods: free energy and importance-weighted estimates, exact enumeration.
+
+All of them come from the log-weights of particles s ~ q(. | x),
+
+    log w = log p(x, s) - log q(s | x):
+
+their mean estimates -F(x), the log of the mean of w estimates log p(x) from
+below, and both meet where q is the true posterior: there log w = log p(x) for
+every s, with no variance at all. (An analytic entropy of q would lose that.)
+
+The recognition pass runs in float64 even for float32 machines: a draw is a
+comparison, and a logit that moves by float32's rounding with the shape of the
+block it is computed in would now and then flip a unit, and with it the score
+of a row that did not change.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from ._belief_network import Layer
+from ._numerics import log_sum_exp, row_dot, softplus_sum
+from ._random import RowNoise, row_keys
+from ._units import threshold
+
+#: States (particles x rows) that are in work at once; bounds the memory.
+BLOCK_STATES = 512
+MAX_ENUMERATED_BITS = 20
+
+
+class Estimate(NamedTuple):
+    """Importance-weighted estimates for some rows.
+
+    Parameters
+    ----------
+    log_likelihood : ndarray of shape (n_rows,), nats
+        log of the mean weight; a lower bound of log p(x) in expectation.
+
+    mean_log_weight : ndarray of shape (n_rows,), nats
+        The negative free energy.
+
+    effective_sample_size : ndarray of shape (n_rows,)
+        (sum w)^2 / sum w^2, between 1 and the number of particles.
+    """
+
+    log_likelihood: np.ndarray
+    mean_log_weight: np.ndarray
+    effective_sample_size: np.ndarray
+
+
+def as_float64(recognition):
+    """Return the recognition network with its parameters in float64."""
+    return tuple(
+        layer._replace(
+            weights=layer.weights.astype(np.float64, copy=False),
+            bias=layer.bias.astype(np.float64, copy=False),
+        )
+        for layer in recognition
+    )
+
+
+def log_weights(machine, x, first_logits, noise):
+    """Return log p(x, s) - log q(s | x) of particles, (n_particles, n_rows) float64.
+
+    Parameters
+    ----------
+    machine : Machine
+        With its recognition network in float64.
+
+    x : ndarray of shape (n_rows, n_features)
+
+    first_logits : ndarray of shape (n_rows, n_units), float64
+        The first recognition layer's logits, which all particles share.
+
+    noise : RowNoise
+    """
+    dtype = machine.dtype
+    logits = first_logits
+    child = x
+    total = 0.0
+    states = None
+    for index, layer in enumerate(machine.recognition):
+        if states is not None:
+            logits = _logits(layer, states)
+        states = threshold(logits, noise.bits(layer.bias.shape[0], index))
+        total = total - row_dot(states, logits) + softplus_sum(logits)
+        parent = states.astype(dtype, copy=False)
+        below = machine.generative[index]
+        total = total + below.units.log_prob(child, _logits(below, parent))
+        child = parent
+    prior = machine.generative[-1]
+    return total + prior.units.log_prob(child, prior.bias)
+
+
+def _logits(layer, parent):
+    """Return a layer's logits for parents with leading axes, through one product."""
+    flat = layer.logits(parent.reshape(-1, parent.shape[-1]))
+    return flat.reshape(*parent.shape[:-1], flat.shape[-1])
+
+
+def estimate(machine, x, n_particles, seed=0):
+    """Return the :class:`Estimate` of rows from n_particles each.
+
+    Streams over particles: memory is that of `BLOCK_STATES` states whatever
+    their number.
+
+    Parameters
+    ----------
+    machine : Machine
+        With its recognition network in float64, see :func:`as_float64`.
+
+    x : ndarray of shape (n_rows, n_features)
+    n_particles : int
+    seed : int
+        Another value gives independent noise.
+    """
+    wide = x.astype(np.float64, copy=False)
+    keys = row_keys(wide)
+    first_logits = machine.recognition[0].logits(wide)
+    step = max(1, BLOCK_STATES // len(x))
+    running = None
+    for start in range(0, n_particles, step):
+        particles = range(start, min(start + step, n_particles))
+        noise = RowNoise(keys, particles, seed)
+        chunk = log_weights(machine, x, first_logits, noise)
+        running = _merge(running, chunk)
+    top, total, squares, plain = running
+    return Estimate(
+        log_likelihood=top + np.log(total / n_particles),
+        mean_log_weight=plain / n_particles,
+        effective_sample_size=np.square(total) / squares,
+    )
+
+
+def mean_log_weights(machine, rows, n_particles, team):
+    """Return the negative free energies of rows, float64 of shape (n_rows,).
+
+    Parameters
+    ----------
+    machine : Machine
+    rows : Rows
+    n_particles : int
+    team : Workers
+    """
+    wide = machine._replace(recognition=as_float64(machine.recognition))
+    scores = np.empty(rows.n_rows)
+
+    def score(part):
+        scores[part] = estimate(wide, rows.take(part), n_particles).mean_log_weight
+
+    size = max(BLOCK_STATES // n_particles, BLOCK_STATES // 8)
+    team.map_blocks(score, list(rows.blocks(size)))
+    return scores
+
+
+def _merge(running, chunk):
+    """Add a chunk of log-weights to (maximum, sum w, sum w^2, sum log w).
+
+    The sums of weights are relative to the maximum.
+    """
+    highest = chunk.max(axis=0)
+    if running is None:
+        top, total, squares, plain = highest, 0.0, 0.0, 0.0
+    else:
+        top, total, squares, plain = running
+    new_top = np.maximum(top, highest)
+    shrink = np.exp(top - new_top)
+    weights = np.exp(chunk - new_top)
+    return (
+        new_top,
+        total * shrink + weights.sum(axis=0),
+        squares * np.square(shrink) + np.square(weights).sum(axis=0),
+        plain + chunk.sum(axis=0),
+    )
+
+
+def exact_log_likelihood(machine, x, block_bits=10):
+    """Return log p(x) of every row by summing over all hidden states, float64.
+
+    The marginal of every layer follows from that of the layer above, so the
+    work is the sum over neighbouring layers of 2^(bits of both).
+
+    Parameters
+    ----------
+    machine : Machine
+    x : ndarray of shape (n_rows, n_features)
+    block_bits : int
+        Parents are taken 2^block_bits at a time; bounds the memory.
+
+    Raises
+    ------
+    ValueError
+        If a layer and the one above it have more than `MAX_ENUMERATED_BITS`
+        units together.
+    """
+    layers = [_wide(layer) for layer in machine.generative]
+    sizes = [layer.bias.shape[0] for layer in layers[1:]]
+    most = max(a + b for a, b in itertools.pairwise([*sizes, 0]))
+    if most > MAX_ENUMERATED_BITS:
+        raise ValueError(
+            f"Enumeration is limited to {MAX_ENUMERATED_BITS} binary units in two "
+            f"neighbouring hidden layers; this machine has {most}. Use "
+            "log_likelihood, which samples."
+        )
+    states = binary_states(sizes[-1])
+    log_marginal = layers[-1].units.log_prob(states, layers[-1].bias)
+    children = [x.astype(np.float64), *(binary_states(size) for size in sizes[:-1])]
+    for layer, child in zip(layers[-2::-1], children[::-1], strict=True):
+        log_marginal = _marginal(layer, child, states, log_marginal, 2**block_bits)
+        states = child
+    return log_marginal
+
+
+def _wide(layer):
+    """Return a layer with everything in float64."""
+    units = layer.units
+    if not units.binary:
+        units = type(units)(units.variance.astype(np.float64))
+    return Layer(layer.weights.astype(np.float64), layer.bias.astype(np.float64), units)
+
+
+def _marginal(layer, child, parents, log_parents, block_size):
+    """Return log sum_s p(child | s) p(s) for every row of child."""
+    total = np.full(len(child), -np.inf)
+    step = max(1, 2**18 // (block_size * child.shape[1]))
+    for start in range(0, len(parents), block_size):
+        part = slice(start, start + block_size)
+        logits = layer.logits(parents[part])[:, None]
+        for first in range(0, len(child), step):
+            rows = slice(first, first + step)
+            joint = layer.units.log_prob(child[rows], logits)
+            joint += log_parents[part, None]
+            total[rows] = np.logaddexp(total[rows], log_sum_exp(joint, axis=0))
+    return total
+
+
+def binary_states(n_units):
+    """Return all 2^n_units binary states, one a row, float64."""
+    codes = np.arange(2**n_units)
+    return ((codes[:, None] >> np.arange(n_units)) & 1).astype(np.float64)

@@ -1,0 +1,881 @@
+"""The estimator: parameters, validation, fitted attributes; the rest delegates.
+
+Longer than most modules here, for its docstrings: they are what users read.
+"""
+
+import time
+import warnings
+from contextlib import contextmanager
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    DensityMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._belief_network import Scratch, down_mean, down_pass, up_means
+from ._data import Rows, is_binary, moments
+from ._directions import DIRECTIONS
+from ._fitted import attributes, machine_of, new_state, state_of
+from ._learning_rules import LEARNING_RULES
+from ._likelihood import mean_log_weights
+from ._optimizers import OPTIMIZERS, SCHEDULES, apply
+from ._parallel import run_in_turn, workers
+from ._random import Stream, make_generators
+from ._start import initial_machine, inside_unit_interval, visible_units
+from ._training import Step, epochs
+from ._watch import Watch
+
+_DIVERGED = (
+    "The parameters diverged and the last finite ones are kept. Use a smaller "
+    "learning_rate."
+)
+#: Below this many multiplications a step is too short to share among threads.
+_SMALL_STEP = 1.5e7
+#: Rows that the training free energy is taken over, spread over the data.
+_MONITOR_ROWS = 1000
+#: The smallest variance of a Gaussian unit, as a part of the data's own.
+_VARIANCE_FLOOR = 1e-6
+_TRANSFORM_ROWS = 1024
+
+
+class HelmholtzMachine(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    CallbackSupportMixin,
+    DensityMixin,
+    BaseEstimator,
+):
+    """Helmholtz machine, trained by wake-sleep or reweighted wake-sleep.
+
+    A Helmholtz machine [1]_ is two networks of binary stochastic units in
+    layers. The generative network carries hidden causes top-down to data; the
+    recognition network carries data bottom-up to its causes. Together they
+    minimise the free energy F(x) = E_q[log q(s | x) - log p(x, s)], an upper
+    bound of -log p(x), in nats.
+
+    The fitted machine codes rows (:meth:`transform`), dreams new ones
+    (:meth:`sample`) and scores them (:meth:`score_samples`).
+
+    Read more in the :ref:`User Guide <user_guide>`.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int, default=(200, 200)
+        Units of the hidden layers, from the one above the data to the top.
+
+    visible : {"auto", "bernoulli", "gaussian"}, default="auto"
+        Kind of visible units. "bernoulli" takes values in [0, 1]: binary data,
+        or grey values that are the means of binary units. "gaussian" takes any
+        real values: their mean comes from the layer above, with one learned
+        variance a feature. "auto" takes "bernoulli" if every value of the
+        first data seen lies in [0, 1], else "gaussian".
+
+    learning_rule : {"wake-sleep", "reweighted-wake-sleep"}, \
+            default="reweighted-wake-sleep"
+        "wake-sleep" [2]_ teaches the generative network on recognised data and
+        the recognition network on dreams. "reweighted-wake-sleep" [3]_ draws
+        `n_particles` recognised states a row, weights them by
+        p(x, s) / q(s | x), and lets them teach both networks: better
+        likelihoods at a higher cost.
+
+    n_particles : int, default=5
+        Recognised states a row, K. Only for "reweighted-wake-sleep".
+
+    wake_share : float, default=1.0
+        Factor of the recognition network's update on recognised data. Only for
+        "reweighted-wake-sleep".
+
+    sleep_share : float, default=1.0
+        Factor of the recognition network's update on dreams. Only for
+        "reweighted-wake-sleep". With ``n_particles=1`` and ``wake_share=0``
+        the rule is wake-sleep.
+
+    direction : {"plain", "centred"}, default="centred"
+        "plain" is the gradient. "centred" takes the gradient in coordinates
+        where every unit's inputs have mean zero, which allows learning rates
+        about ten times as large.
+
+    optimizer : {"sgd", "adam"}, default="sgd"
+        "sgd" is gradient ascent with `momentum`. "adam" wants a
+        `learning_rate` of about 0.001.
+
+    learning_rate : float, default=1.0
+        Step for the mean gradient of a minibatch, in nats a row.
+
+    momentum : float, default=0.9
+        Decay of the running gradient, in [0, 1); for "adam" its beta_1.
+
+    learning_rate_schedule : {"constant", "linear", "invscaling"}, default="linear"
+        "linear" goes down to 0 at the end of `max_iter`; "invscaling" divides
+        by the square root of the epochs. :meth:`partial_fit`, which has no end
+        in sight, keeps the rate constant.
+
+    alpha : float, default=0.0
+        L2 penalty: alpha / 2 times the squared weights is added to the free
+        energy of a row.
+
+    initial_activity : float, default=0.1
+        Probability of a hidden unit to be on at the start of training, in
+        (0, 1). A sparse start makes for more distinct units.
+
+    batch_size : int, default=100
+        Rows of a minibatch.
+
+    max_iter : int, default=50
+        Epochs, passes over the data.
+
+    tol : float or None, default=None
+        Stop when the free energy has not improved by more than `tol` nats for
+        `n_iter_no_change` epochs. None trains for `max_iter` epochs.
+
+    n_iter_no_change : int, default=10
+        See `tol` and `early_stopping`.
+
+    early_stopping : bool, default=False
+        Keep back a part of the rows, stop when their free energy has not
+        improved for `n_iter_no_change` epochs, and keep the parameters
+        that had the best.
+
+    validation_fraction : float, default=0.1
+        Part of the rows that `early_stopping` keeps back, in (0, 1).
+
+    code : {"all", "top"} or int, default="all"
+        Which hidden layers :meth:`transform` returns: all of them, bottom-up,
+        side by side; the top one; or one layer by its index, 0 being the
+        layer above the data and -1 the top.
+
+    n_score_samples : int, default=10
+        Particles a row in :meth:`score_samples`.
+
+    warm_start : bool, default=False
+        Whether :meth:`fit` goes on from the last fit or starts anew.
+
+    shuffle : bool, default=True
+        Whether to visit rows in a new random order in every epoch.
+
+    n_jobs : int or None, default=None
+        Threads. None takes as many as BLAS may use, -1 all processors. Fitted
+        parameters do not depend on it.
+
+    verbose : int, default=0
+        1 prints a line an epoch.
+
+    random_state : int, RandomState instance or None, default=None
+        Seeds the initial weights, the order of rows and all draws in training,
+        and gives :meth:`sample` its default. Pass an int for reproducible
+        results across calls.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_units, n_features)
+        Generative weights from the first hidden layer to the data; the same
+        array as ``generative_coefs_[0]``.
+
+    generative_coefs_ : list of ndarray
+        Entry l holds the weights from hidden layer l, counted from 0, to the
+        layer below it, (n_units, n_units_below).
+
+    generative_intercepts_ : list of ndarray
+        Biases of the generative network: of the visible layer, then of each
+        hidden layer. The last is the top layer's prior.
+
+    recognition_coefs_ : list of ndarray
+        Entry l holds the weights from the layer below to hidden layer l,
+        (n_units_below, n_units).
+
+    recognition_intercepts_ : list of ndarray
+        Biases of the recognition network, one array a hidden layer.
+
+    visible_ : {"bernoulli", "gaussian"}
+        The kind of visible units in use.
+
+    location_, scale_ : ndarray of shape (n_features,)
+        Mean and spread of the first data seen. A Gaussian machine's parameters
+        are those of (X - location_) / scale_. Only for Gaussian units.
+
+    variance_ : ndarray of shape (n_features,)
+        Learned variances of (X - location_) / scale_. Only for Gaussian units.
+
+    free_energy_curve_ : list of float
+        Mean free energy in nats after each epoch, over up to 1,000 training
+        rows.
+
+    validation_free_energy_curve_ : list of float
+        The same over the rows kept back. Only with `early_stopping`.
+
+    n_iter_ : int
+        Epochs done by the last fit and its warm starts.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen during fit. Defined only when `X` has feature
+        names that are all strings.
+
+    See Also
+    --------
+    sklearn.neural_network.BernoulliRBM : One layer, undirected.
+    sklearn.decomposition.PCA : Linear codes.
+
+    Notes
+    -----
+    Grey values are resampled to binary at every visit in training. In
+    :meth:`score_samples` a grey row's score is a lower bound of the expected
+    log-likelihood of its binary rows, E_b[log p(b)] with means x, whatever
+    machine it comes from, so that scores of the same data compare.
+
+    References
+    ----------
+    .. [1] P. Dayan, G. E. Hinton, R. M. Neal and R. S. Zemel, "The Helmholtz
+       machine", Neural Computation 7, 889-904, 1995.
+
+    .. [2] G. E. Hinton, P. Dayan, B. J. Frey and R. M. Neal, "The wake-sleep
+       algorithm for unsupervised neural networks", Science 268, 1158-1161,
+       1995.
+
+    .. [3] J. Bornschein and Y. Bengio, "Reweighted wake-sleep", ICLR 2015.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_helmholtz import HelmholtzMachine
+    >>> X = load_digits().data / 16
+    >>> machine = HelmholtzMachine((40, 20), max_iter=5, random_state=0).fit(X)
+    >>> machine.transform(X).shape
+    (1797, 60)
+    >>> machine.sample(3, random_state=0).shape
+    (3, 64)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "hidden_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "visible": [StrOptions({"auto", "bernoulli", "gaussian"})],
+        "learning_rule": [StrOptions(set(LEARNING_RULES))],
+        "n_particles": [Interval(Integral, 1, None, closed="left")],
+        "wake_share": [Interval(Real, 0, None, closed="left")],
+        "sleep_share": [Interval(Real, 0, None, closed="left")],
+        "direction": [StrOptions(set(DIRECTIONS))],
+        "optimizer": [StrOptions(set(OPTIMIZERS))],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "learning_rate_schedule": [StrOptions(set(SCHEDULES))],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "initial_activity": [Interval(Real, 0, 1, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "code": [StrOptions({"all", "top"}), Integral],
+        "n_score_samples": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "shuffle": ["boolean"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(200, 200),
+        *,
+        visible="auto",
+        learning_rule="reweighted-wake-sleep",
+        n_particles=5,
+        wake_share=1.0,
+        sleep_share=1.0,
+        direction="centred",
+        optimizer="sgd",
+        learning_rate=1.0,
+        momentum=0.9,
+        learning_rate_schedule="linear",
+        alpha=0.0,
+        initial_activity=0.1,
+        batch_size=100,
+        max_iter=50,
+        tol=None,
+        n_iter_no_change=10,
+        early_stopping=False,
+        validation_fraction=0.1,
+        code="all",
+        n_score_samples=10,
+        warm_start=False,
+        shuffle=True,
+        n_jobs=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.visible = visible
+        self.learning_rule = learning_rule
+        self.n_particles = n_particles
+        self.wake_share = wake_share
+        self.sleep_share = sleep_share
+        self.direction = direction
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.learning_rate_schedule = learning_rate_schedule
+        self.alpha = alpha
+        self.initial_activity = initial_activity
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.code = code
+        self.n_score_samples = n_score_samples
+        self.warm_start = warm_start
+        self.shuffle = shuffle
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Fit the machine to data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+
+        y : Ignored
+            Present for the API's consistency.
+
+        Returns
+        -------
+        self : HelmholtzMachine
+            The fitted machine.
+
+        Raises
+        ------
+        ValueError
+            If `X` is not finite, or lies outside [0, 1] with Bernoulli units.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the parameters diverge; the last finite ones are kept.
+        """
+        context = self._init_callback_context(max_subtasks=self.max_iter)
+        with _all_or_nothing(self):
+            self._fit(X, y, context)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Go on from where `fit` or `partial_fit` stopped, with one pass over data.
+
+        The rows are taken as they come, `batch_size` at a time, with a
+        constant learning rate. The first call sees what it needs to choose
+        the visible units; for Gaussian ones it sets location and scale.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Some rows of the training data.
+
+        y : Ignored
+            Present for the API's consistency.
+
+        Returns
+        -------
+        self : HelmholtzMachine
+            The fitted machine.
+
+        Raises
+        ------
+        ValueError
+            If `X` is not finite, or lies outside [0, 1] with Bernoulli units.
+        """
+        with _all_or_nothing(self):
+            first = not hasattr(self, "generative_coefs_")
+            X = self._validate(X, reset=first)
+            state = self._begin(X) if first else self._resume()
+            step = self._step(state, X)
+            with workers(self.n_jobs) as team:
+                trainer = epochs(
+                    step,
+                    n_epochs=1,
+                    batch_size=self.batch_size,
+                    shuffle=False,
+                    learning_rate=lambda share, epoch: self.learning_rate,
+                    run=self._runner(team, step),
+                )
+                next(trainer)
+            if not state.is_finite():
+                raise ValueError(_DIVERGED)
+            self._publish(state)
+            self.n_iter_ += 1
+        return self
+
+    def _fit(self, X, y, context):
+        """Fit within a callback context."""
+        go_on = self.warm_start and hasattr(self, "generative_coefs_")
+        X = self._validate(X, reset=not go_on)
+        rest = None
+        if self.early_stopping:
+            X, rest = train_test_split(
+                X, test_size=self.validation_fraction, random_state=self.random_state
+            )
+        state = self._resume() if go_on else self._begin(X)
+        step = self._step(state, X)
+        watch = Watch(
+            state,
+            tol=self.tol or 0.0,
+            patience=(
+                None
+                if self.tol is None and not self.early_stopping
+                else self.n_iter_no_change
+            ),
+            keep_best=self.early_stopping,
+        )
+        # scikit-learn's score monitor wants a y; a density's target is its data.
+        hooks = {"estimator": self, "X": X, "y": X if y is None else y}
+        with workers(self.n_jobs) as team:
+            try:
+                self._train(step, watch, rest, team, context, hooks)
+            except KeyboardInterrupt:
+                if not watch.n_epochs:
+                    raise
+                warnings.warn("Training interrupted by user.", stacklevel=3)
+        if watch.diverged:
+            warnings.warn(_DIVERGED, ConvergenceWarning, stacklevel=3)
+        self._publish(watch.result)
+        self.n_iter_ += watch.n_epochs
+        self.free_energy_curve_ = self.free_energy_curve_ + watch.curve
+        if self.early_stopping:
+            before = getattr(self, "validation_free_energy_curve_", [])
+            self.validation_free_energy_curve_ = before + watch.validation_curve
+        context.call_on_fit_task_end(
+            **hooks, reconstruction_attributes=lambda: attributes(watch.result)
+        )
+
+    def _train(self, step, watch, rest, team, context, hooks):
+        """Run epochs until all are done, or the watch or a callback says stop."""
+        evaluate = self._evaluator(step, rest, team)
+        schedule = SCHEDULES[self.learning_rate_schedule]
+        trainer = epochs(
+            step,
+            n_epochs=self.max_iter,
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            learning_rate=lambda share, epoch: (
+                self.learning_rate * schedule(share, epoch)
+            ),
+            run=self._runner(team, step),
+        )
+        started = time.perf_counter()
+        for _ in range(self.max_iter):
+            task = context.subcontext(task_name="epoch")
+            task.call_on_fit_task_begin(**hooks)
+            next(trainer)
+            stop = watch.record(step.state, evaluate)
+            if self.verbose and not watch.diverged:
+                self._report(watch, step.rows.n_rows, started)
+            stop |= task.call_on_fit_task_end(
+                **hooks,
+                reconstruction_attributes=lambda: attributes(watch.last.copy()),
+            )
+            if stop:
+                break
+
+    def _evaluator(self, step, rest, team):
+        """Return a function that gives free energies of training and kept-back rows."""
+        n_rows = step.rows.n_rows
+        places = np.linspace(0, n_rows - 1, min(n_rows, _MONITOR_ROWS)).astype(int)
+        monitored = step.rows.subset(places)
+        kept = None if rest is None else self._rows(rest)
+
+        def evaluate():
+            machine = step.state.machine
+            energies = [
+                None
+                if rows is None
+                else -float(mean_log_weights(machine, rows, 1, team).mean())
+                for rows in (monitored, kept)
+            ]
+            return tuple(energies)
+
+        return evaluate
+
+    def _report(self, watch, n_rows, started):
+        """Print a line about the last epoch."""
+        spent = time.perf_counter() - started
+        per_epoch = spent / watch.n_epochs
+        parts = [
+            f"[{type(self).__name__}] epoch {watch.n_epochs:>4}/{self.max_iter}",
+            f"free energy {watch.curve[-1]:>10.3f}",
+        ]
+        if watch.validation_curve:
+            parts.append(f"validation {watch.validation_curve[-1]:>10.3f}")
+        parts.append(f"{n_rows / per_epoch:>9.0f} rows/s")
+        parts.append(f"{per_epoch * (self.max_iter - watch.n_epochs):>6.0f} s left")
+        print("  ".join(parts))
+
+    def _runner(self, team, step):
+        """Return what runs a step's lanes: threads only where they pay."""
+        sizes = [layer.bias.shape[0] for layer in step.state.machine.generative]
+        n_rows = min(self.batch_size, step.rows.n_rows)
+        products = sum(a * b for a, b in pairwise(sizes))
+        work = 3 * n_rows * products * step.rule.n_particles
+        return run_in_turn if work < _SMALL_STEP else team.run
+
+    # -------------------------------------------------------- state, attributes
+
+    def _validate(self, X, *, reset):
+        """Return X as float32 or float64, dense in C order or canonical CSR."""
+        n_layers = len(self._layer_sizes())
+        if not isinstance(self.code, str) and not -n_layers <= self.code < n_layers:
+            raise ValueError(
+                f"code={self.code} is not the index of a hidden layer: there are "
+                f"{n_layers}."
+            )
+        dtype = [np.float64, np.float32] if reset else self._dtype
+        X = validate_data(
+            self, X, accept_sparse="csr", dtype=dtype, order="C", reset=reset
+        )
+        if sp.issparse(X) and not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        return X
+
+    def _layer_sizes(self):
+        """Return hidden_layer_sizes as a list."""
+        sizes = np.atleast_1d(self.hidden_layer_sizes)
+        whole = np.issubdtype(sizes.dtype, np.integer)
+        if sizes.ndim != 1 or not sizes.size or not whole:
+            raise ValueError(
+                "hidden_layer_sizes must be one or more integers, got "
+                f"{self.hidden_layer_sizes!r}."
+            )
+        if (sizes < 1).any():
+            raise ValueError(
+                f"hidden_layer_sizes must be > 0, got {self.hidden_layer_sizes!r}."
+            )
+        return sizes.tolist()
+
+    def _begin(self, X):
+        """Choose the visible units and return the state to start from."""
+        inside, _ = inside_unit_interval(X)
+        self.visible_ = self.visible
+        if self.visible == "auto":
+            self.visible_ = "bernoulli" if inside else "gaussian"
+        for name in ("location_", "scale_", "variance_"):
+            vars(self).pop(name, None)
+        if self.visible_ == "gaussian":
+            self.location_, self.scale_ = moments(X)
+        vars(self).pop("validation_free_energy_curve_", None)
+        self.n_iter_, self.free_energy_curve_ = 0, []
+        generators = make_generators(self.random_state, 4)
+        machine = initial_machine(
+            self._rows(X),
+            visible_units(self.visible_, X.shape[1], X.dtype),
+            self._layer_sizes(),
+            self.initial_activity,
+            generators.pop(),
+        )
+        return new_state(
+            machine, self._optimizer(), DIRECTIONS[self.direction], generators
+        )
+
+    def _resume(self):
+        """Return the state that the last fit or partial_fit left."""
+        sizes = [len(bias) for bias in self.recognition_intercepts_]
+        if sizes != self._layer_sizes():
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} differs from the "
+                f"fitted machine's {sizes}, which cannot go on with other layers. "
+                "Use clone or warm_start=False to start anew."
+            )
+        return state_of(self)
+
+    def _optimizer(self):
+        return OPTIMIZERS[self.optimizer](self.momentum)
+
+    def _step(self, state, X):
+        """Return the step that trains a state on rows."""
+        rule = LEARNING_RULES[self.learning_rule]
+        return Step(
+            state,
+            self._rows(X),
+            rule=rule(self.n_particles, self.wake_share, self.sleep_share),
+            direction=DIRECTIONS[self.direction](state.centres),
+            optimizer=self._optimizer(),
+            apply=apply,
+            resample=self.visible_ == "bernoulli" and not is_binary(X),
+            penalty=self.alpha,
+            variance_floor=_VARIANCE_FLOOR,
+        )
+
+    def _rows(self, X):
+        """Return rows in the machine's units; X outside a Bernoulli's is an error."""
+        if self.visible_ == "gaussian":
+            return Rows(X, location=self.location_, scale=self.scale_)
+        inside, (low, high) = inside_unit_interval(X)
+        if not inside:
+            raise ValueError(
+                f"Bernoulli visible units need values in [0, 1], but X ranges from "
+                f"{low:g} to {high:g}. Scale it with "
+                "sklearn.preprocessing.MinMaxScaler(clip=True), or fit with "
+                "visible='gaussian'."
+            )
+        return Rows(X, clip=low < 0 or high > 1)
+
+    def _publish(self, state):
+        vars(self).update(attributes(state))
+
+    @property
+    def _dtype(self):
+        return self.generative_intercepts_[0].dtype
+
+    @property
+    def _n_features_out(self):
+        return sum(len(self.recognition_intercepts_[i]) for i in self._coded_layers())
+
+    def _coded_layers(self):
+        """Return the indices of the hidden layers that codes are made of."""
+        n_layers = len(self.recognition_intercepts_)
+        if self.code == "all":
+            return range(n_layers)
+        index = n_layers - 1 if self.code == "top" else self.code
+        return [index % n_layers]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # -------------------------------------------------------------------- codes
+
+    def transform(self, X):
+        """Code rows by their recognition probabilities.
+
+        The codes are those of one deterministic pass: every layer's
+        probabilities, given the probabilities of the layer below.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to code.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_units)
+            Probabilities of the hidden layers that `code` names, in the
+            machine's dtype.
+        """
+        rows = self._checked_rows(X)
+        network = machine_of(self).recognition
+        layers = self._coded_layers()
+        codes = np.empty((rows.n_rows, self._n_features_out), dtype=self._dtype)
+
+        def code(part):
+            means = up_means(network, rows.take(part))
+            np.concatenate([means[i] for i in layers], axis=1, out=codes[part])
+
+        with workers(self.n_jobs) as team:
+            team.map_blocks(code, list(rows.blocks(_TRANSFORM_ROWS)))
+        return codes
+
+    def inverse_transform(self, X):
+        """Return the mean visible values that codes stand for.
+
+        The codes of one layer go down the generative network as
+        probabilities. Where they hold all layers, the lowest decides: given
+        it, the data does not depend on the others.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_units)
+            Codes as `transform` returns them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Mean visible values, in the units of the data.
+        """
+        check_is_fitted(self)
+        codes = check_array(X, dtype=self._dtype, estimator=self, input_name="X")
+        if codes.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"X has {codes.shape[1]} columns, but the codes of "
+                f"{type(self).__name__} have {self._n_features_out}."
+            )
+        layer = self._coded_layers()[0]
+        n_units = len(self.recognition_intercepts_[layer])
+        generative = machine_of(self).generative[: layer + 1]
+        return self._to_data(down_mean(generative, codes[:, :n_units]))
+
+    def reconstruct(self, X):
+        """Return the mean visible values of the codes of rows: there and back.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to reconstruct.
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features)
+            Mean visible values.
+        """
+        return self.inverse_transform(self.transform(X))
+
+    # ------------------------------------------------------------------- dreams
+
+    def sample(self, n_samples=1, *, mean=False, random_state=None):
+        """Draw rows from the generative network.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+
+        mean : bool, default=False
+            Whether to return the visible units' mean values instead of draws.
+
+        random_state : int, RandomState instance or None, default=None
+            An int gives the same rows at every call, None new ones.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the data.
+        """
+        states = self.sample_states(n_samples, random_state=random_state)
+        if not mean:
+            return states[0]
+        return self._to_data(down_mean(machine_of(self).generative[:1], states[1]))
+
+    def sample_states(self, n_samples=1, *, random_state=None):
+        """Draw rows together with the hidden states that gave them.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+
+        random_state : int, RandomState instance or None, default=None
+            An int gives the same states at every call, and the same rows as
+            :meth:`sample`; None gives new ones.
+
+        Returns
+        -------
+        states : list of ndarray
+            Bottom-up: rows of shape (n_samples, n_features), then the binary
+            states of each hidden layer, (n_samples, n_units).
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(
+                f"n_samples must be a positive integer, got {n_samples!r}."
+            )
+        (generator,) = make_generators(random_state, 1)
+        generative = machine_of(self).generative
+        states = down_pass(
+            generative, n_samples, Stream(generator), Scratch(self._dtype)
+        )
+        return [self._to_data(states[0]), *states[1:]]
+
+    def _to_data(self, visible):
+        """Return visible values in the units of the data."""
+        if self.visible_ == "bernoulli":
+            return visible
+        return (visible * self.scale_ + self.location_).astype(self._dtype, copy=False)
+
+    # -------------------------------------------------------------- likelihoods
+
+    def score_samples(self, X):
+        """Return the negative free energy of rows, a lower bound of log p(x).
+
+        A Monte-Carlo estimate from `n_score_samples` particles a row, whose
+        noise is keyed by the row's content: a row's score depends on the row
+        alone, not on its place, its neighbours or the call.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score. The score of a grey row (values in (0, 1) with
+            Bernoulli units) is a lower bound of the expected log-likelihood of
+            the binary rows that have it as mean.
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples,), float64
+            Nats. Log densities in the units of the data for Gaussian units.
+        """
+        rows = self._checked_rows(X)
+        with workers(self.n_jobs) as team:
+            scores = mean_log_weights(
+                machine_of(self), rows, self.n_score_samples, team
+            )
+        return scores - self._log_jacobian()
+
+    def score(self, X, y=None):
+        """Return the mean of `score_samples`, in nats a row; higher is better.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        y : Ignored
+            Present for the API's consistency.
+
+        Returns
+        -------
+        score : float
+            Mean negative free energy.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def _log_jacobian(self):
+        """Return the log of the data's units in the machine's, summed."""
+        if self.visible_ == "bernoulli":
+            return 0.0
+        return float(np.log(self.scale_).sum())
+
+    def _checked_rows(self, X):
+        check_is_fitted(self)
+        return self._rows(self._validate(X, reset=False))
+
+
+@contextmanager
+def _all_or_nothing(estimator):
+    """Leave the estimator as it was if the block raises.
+
+    Training works on copies, so the attributes' bindings are all there is to
+    restore.
+    """
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise

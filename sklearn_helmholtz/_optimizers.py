@@ -1,0 +1,120 @@
+"""Optimisers: the only code that changes parameters.
+
+An optimiser turns a gradient into a step in two moves, so that the first can
+run beside other work and only the second touches the parameters: ``prepare``
+replaces the gradient by the step, ``apply`` adds it.
+"""
+
+import numpy as np
+
+
+class SGD:
+    """Gradient ascent with heavy-ball momentum: v <- m v + g, step = rate v.
+
+    Parameters
+    ----------
+    momentum : float
+        m, in [0, 1).
+    """
+
+    def __init__(self, momentum):
+        self.momentum = momentum
+
+    def initial_state(self, layer):
+        """Return the optimiser's memory for one layer's parameters."""
+        return {
+            "velocity": [np.zeros_like(layer.weights), np.zeros_like(layer.bias)],
+            "n_updates": 0,
+        }
+
+    def prepare(self, gradient, state, rate):
+        """Replace the gradient's arrays by the step, and update the memory."""
+        for value, velocity in zip(
+            (gradient.weights, gradient.bias), state["velocity"], strict=True
+        ):
+            velocity *= velocity.dtype.type(self.momentum)
+            velocity += value
+            np.multiply(velocity, velocity.dtype.type(rate), out=value)
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015, algorithm 1) for gradient ascent.
+
+    Parameters
+    ----------
+    beta_1 : float
+        Decay of the mean gradient, in [0, 1).
+
+    beta_2 : float, default=0.999
+        Decay of the mean squared gradient.
+
+    epsilon : float, default=1e-8
+        Added to the root of the mean square.
+    """
+
+    def __init__(self, beta_1, beta_2=0.999, epsilon=1e-8):
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def initial_state(self, layer):
+        """Return the optimiser's memory for one layer's parameters."""
+        zeros = [np.zeros_like(layer.weights), np.zeros_like(layer.bias)]
+        return {
+            "mean": zeros,
+            "square": [array.copy() for array in zeros],
+            "n_updates": 0,
+        }
+
+    def prepare(self, gradient, state, rate):
+        """Replace the gradient's arrays by the step, and update the memory."""
+        state["n_updates"] += 1
+        unbias_1 = 1 - self.beta_1 ** state["n_updates"]
+        unbias_2 = 1 - self.beta_2 ** state["n_updates"]
+        values = gradient.weights, gradient.bias
+        memory = zip(values, state["mean"], state["square"], strict=True)
+        for value, mean, square in memory:
+            scalar = value.dtype.type
+            mean += scalar(1 - self.beta_1) * (value - mean)
+            square += scalar(1 - self.beta_2) * (np.square(value) - square)
+            np.sqrt(square / scalar(unbias_2), out=value)
+            value += scalar(self.epsilon)
+            np.divide(mean, value, out=value)
+            value *= scalar(rate / unbias_1)
+
+
+#: How far a minibatch moves a variance towards its own mean squared residual:
+#: the natural gradient's step, which keeps it positive.
+_VARIANCE_RATE = 0.05
+
+
+def apply(layer, step, squares, floor):
+    """Add a step to a layer's parameters, and move its variance, if it has one.
+
+    Parameters
+    ----------
+    layer : Layer
+    step : Gradient
+    squares : ndarray of shape (n_units,) or None
+        The minibatch's mean squared residual.
+
+    floor : float
+        The smallest variance.
+    """
+    np.add(layer.weights, step.weights, out=layer.weights)
+    np.add(layer.bias, step.bias, out=layer.bias)
+    if squares is not None:
+        variance = layer.units.variance
+        variance += variance.dtype.type(_VARIANCE_RATE) * (squares - variance)
+        np.maximum(variance, variance.dtype.type(floor), out=variance)
+
+
+OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+
+#: Learning rate schedules: the factor of the initial rate after a share of all
+#: steps, and a number of epochs.
+SCHEDULES = {
+    "constant": lambda share, epochs: 1.0,
+    "linear": lambda share, epochs: 1.0 - share,
+    "invscaling": lambda share, epochs: 1.0 / np.sqrt(1.0 + epochs),
+}

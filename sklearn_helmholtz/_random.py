@@ -1,0 +1,133 @@
+"""Randomness: generators from a random_state, and noise keyed by a row's content.
+
+Bernoulli draws compare 24 random bits with a probability. A `rng` is anything
+with a method ``bits(shape)`` that returns int32 in [-2^23, 2^23):
+:class:`Stream` for training and sampling, :class:`RowNoise` for scores that
+depend on the row alone.
+"""
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+#: Bits of one uniform draw; float32 holds the integers up to 2^24 exactly.
+N_BITS = 24
+HALF_RANGE = 2.0 ** (N_BITS - 1)
+
+_SCORE_SEED = 0x48656C6D  # any constant: all machines meet a row with the same noise
+_GRID = 2.0**10  # rows that agree to 1/1024 in every feature share their noise
+_GRID_LIMIT = 2.0**14  # and values beyond +-16 (of a spread of one) saturate
+
+
+class Stream:
+    """A stream of draws from a `numpy.random.Generator`.
+
+    Parameters
+    ----------
+    generator : numpy.random.Generator
+        The source; its state is all the state there is.
+    """
+
+    def __init__(self, generator):
+        self.generator = generator
+
+    def bits(self, shape):
+        """Return int32 draws of the given shape, uniform in [-2^23, 2^23)."""
+        size = int(np.prod(shape))
+        raw = self.generator.bit_generator.random_raw((size + 1) // 2)
+        draws = np.asarray(raw, dtype=np.uint64).view(np.int32)[:size]
+        draws >>= 32 - N_BITS
+        return draws.reshape(shape)
+
+    def normals(self, shape, dtype):
+        """Return standard normal draws of the given shape and dtype."""
+        return self.generator.standard_normal(shape, dtype=dtype)
+
+    def permutation(self, n):
+        """Return the integers below n in random order."""
+        return self.generator.permutation(n)
+
+
+def make_generators(random_state, n):
+    """Return n independent generators seeded from a scikit-learn random_state."""
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4)
+    children = np.random.SeedSequence(seed.tolist()).spawn(n)
+    return [np.random.Generator(np.random.SFC64(child)) for child in children]
+
+
+def row_keys(X):
+    """Return a 64-bit key of every row's content, as uint64 of shape (n_rows,).
+
+    The key is an integer hash of the row's values on a grid of 1/1024: two
+    dot products with fixed random integers, small enough that every partial
+    sum is an exact float64. So it depends on no order of summation and is the
+    same for float32, float64, dense and sparse rows.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features), float64
+    """
+    n_features = X.shape[1]
+    on_grid = np.rint(X * _GRID)
+    np.clip(on_grid, -_GRID_LIMIT, _GRID_LIMIT, out=on_grid)
+    n_bits = 53 - 15 - int(n_features).bit_length()
+    generator = np.random.Generator(np.random.SFC64(_SCORE_SEED))
+    multipliers = generator.integers(1, 2**n_bits, size=(2, n_features))
+    sums = np.dot(on_grid, multipliers.T.astype(np.float64)).astype(np.int64)
+    low, high = sums.view(np.uint64).T
+    return _mix64(low + _mix64(high))
+
+
+class RowNoise:
+    """Noise for particles of rows, a function of (row key, particle, unit) alone.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n_rows,), uint64
+        The rows' keys, see :func:`row_keys`.
+
+    particles : range
+        Which particles are drawn.
+
+    seed : int
+        Gives another, independent noise for every value.
+    """
+
+    def __init__(self, keys, particles, seed=0):
+        self.keys = keys
+        self.particles = particles
+        self.seed = seed
+
+    def bits(self, n_units, layer):
+        """Return int32 draws in [-2^23, 2^23), (n_particles, n_rows, n_units)."""
+        key = np.random.SeedSequence([_SCORE_SEED, self.seed, layer])
+        first, second = key.generate_state(2, dtype=np.uint32)
+        particles = np.asarray(self.particles, dtype=np.uint32)[:, None, None]
+        base = particles * np.uint32(0x9E3779B1) + np.arange(n_units, dtype=np.uint32)
+        base = _mix32(base ^ first, second)
+        low = self.keys.astype(np.uint32)[:, None]
+        high = (self.keys >> np.uint64(32)).astype(np.uint32)[:, None]
+        draws = _mix32(base ^ low, high).view(np.int32)
+        draws >>= 32 - N_BITS
+        return draws
+
+
+def _mix64(z):
+    """Return the splitmix64 finaliser of uint64 values."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _mix32(z, key):
+    """Mix uint32 values in place, a second key entering between two rounds."""
+    shifted = z >> np.uint32(16)
+    z ^= shifted
+    z *= np.uint32(0x7FEB352D)
+    z ^= key
+    for shift, factor in ((15, 0x846CA68B), (16, 0x9E3779B1)):
+        np.right_shift(z, np.uint32(shift), out=shifted)
+        z ^= shifted
+        z *= np.uint32(factor)
+    np.right_shift(z, np.uint32(16), out=shifted)
+    z ^= shifted
+    return z

@@ -1,0 +1,81 @@
+"""The start of training: kinds of visible units, initial networks."""
+
+import numpy as np
+
+from ._belief_network import Layer, Machine
+from ._data import value_range
+from ._units import Bernoulli, Gaussian
+
+#: Rounding (of a scaler, say) may leave [0, 1] by this many units in the last place.
+_SLACK = 16
+
+
+def inside_unit_interval(X):
+    """Return whether all values lie in [0, 1], up to rounding, and their range."""
+    low, high = value_range(X)
+    slack = _SLACK * np.finfo(X.dtype).eps
+    return -slack <= low and high <= 1 + slack, (low, high)
+
+
+def initial_machine(rows, units, sizes, activity, rng):
+    """Return networks to start from.
+
+    Recognition weights are small and random; generative ones are zero, so that
+    the machine starts as independent units: visible ones at the data's mean,
+    hidden ones at `activity`.
+
+    Parameters
+    ----------
+    rows : Rows
+        The first data, whose mean sets the visible bias.
+
+    units : Bernoulli or Gaussian
+        The visible units.
+
+    sizes : sequence of int
+        Units of the hidden layers, bottom-up.
+
+    activity : float
+        The hidden units' mean activity at the start, in (0, 1).
+
+    rng : numpy.random.Generator
+    """
+    dtype = rows.X.dtype
+    means = [_mean(rows), *(np.full(size, activity) for size in sizes)]
+    logit = np.log(activity) - np.log1p(-activity)
+    recognition = []
+    for parent_mean, size in zip(means[:-1], sizes, strict=True):
+        n_parents = len(parent_mean)
+        weights = rng.standard_normal((n_parents, size)) / np.sqrt(n_parents)
+        bias = logit - parent_mean @ weights
+        recognition.append(
+            Layer(weights.astype(dtype), bias.astype(dtype), Bernoulli())
+        )
+    visible_bias = np.zeros(rows.n_features)
+    if units.binary:
+        # One row of each kind more keeps the logits finite.
+        smoothed = (means[0] * rows.n_rows + 1) / (rows.n_rows + 2)
+        visible_bias = np.log(smoothed) - np.log1p(-smoothed)
+    biases = [visible_bias, *(np.full(size, logit) for size in sizes)]
+    generative = []
+    for index, bias in enumerate(biases):
+        n_parents = sizes[index] if index < len(sizes) else 0
+        weights = np.zeros((n_parents, len(bias)), dtype=dtype)
+        kind = Bernoulli() if index else units
+        generative.append(Layer(weights, bias.astype(dtype), kind))
+    return Machine(tuple(generative), tuple(recognition))
+
+
+def _mean(rows, block_size=4096):
+    """Return the mean row, summed in float64."""
+    total = np.zeros(rows.n_features)
+    for part in rows.blocks(block_size):
+        total += rows.take(part).sum(axis=0, dtype=np.float64)
+    return total / rows.n_rows
+
+
+def visible_units(kind, n_features, dtype):
+    """Return the units of a kind of visible layer."""
+    if kind == "bernoulli":
+        return Bernoulli()
+    return Gaussian(np.ones(n_features, dtype=dtype))

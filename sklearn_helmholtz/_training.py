@@ -1,0 +1,250 @@
+"""Training: minibatches through lanes of phases, epoch after epoch.
+
+The only loop. Which regressions a phase has, what direction they give and how
+an optimiser goes there arrive as arguments.
+"""
+
+import copy
+from functools import partial
+
+import numpy as np
+
+from ._belief_network import Machine, Scratch
+from ._random import HALF_RANGE, Stream
+
+NETWORKS = Machine._fields
+
+
+class TrainingState:
+    """All that training changes: a copy of it goes on exactly as it would have.
+
+    Parameters
+    ----------
+    machine : Machine
+        The parameters; changed in place.
+
+    memory : dict of str to list of dict
+        The optimiser's memory by network and layer.
+
+    centres : dict of str to list of ndarray, or None
+        The direction's running means by network and layer.
+
+    generators : list of numpy.random.Generator
+        One for the order of rows, then one a lane.
+
+    n_steps : int, default=0
+        Minibatches seen.
+    """
+
+    def __init__(self, machine, memory, centres, generators, n_steps=0):
+        self.machine = machine
+        self.memory = memory
+        self.centres = centres
+        self.generators = generators
+        self.n_steps = n_steps
+
+    def copy(self):
+        """Return an independent copy with writeable arrays."""
+        return copy.deepcopy(self)
+
+    def is_finite(self):
+        """Return whether all parameters are finite numbers."""
+        return all(
+            np.isfinite(np.add.reduce(array, axis=None))
+            for network in self.machine
+            for layer in network
+            for array in layer[:2]
+        )
+
+
+class Step:
+    """One step on one minibatch: its parts, and the arrays that it works in.
+
+    Parameters
+    ----------
+    state : TrainingState
+    rows : Rows
+    rule, direction, optimizer
+        What the step consists of.
+
+    apply : callable
+        Adds a step to a layer's parameters.
+
+    resample : bool
+        Whether rows are the means of binary rows, drawn afresh at every visit.
+
+    penalty : float
+        L2 penalty of the weights.
+
+    variance_floor : float
+        The smallest variance of Gaussian units.
+    """
+
+    def __init__(
+        self,
+        state,
+        rows,
+        *,
+        rule,
+        direction,
+        optimizer,
+        apply,
+        resample,
+        penalty,
+        variance_floor,
+    ):
+        self.state = state
+        self.rows = rows
+        self.rule = rule
+        self.direction = direction
+        self.optimizer = optimizer
+        self.apply = apply
+        self.resample = resample
+        self.penalty = penalty
+        self.variance_floor = variance_floor
+        self.streams = [Stream(generator) for generator in state.generators[1:]]
+        self.scratch = [Scratch(state.machine.dtype) for _ in self.streams]
+        self.gradients = [{} for _ in self.streams]
+        self.touched = [set() for _ in self.streams]
+
+    def __call__(self, index, rate, run):
+        """Learn from the rows at `index` with a learning rate."""
+        lanes = self.rule.lanes(_length(index))
+        calls = [
+            partial(self._run_lane, number, lane, index, rate)
+            for number, lane in enumerate(lanes)
+        ]
+        squares = sum(run(calls))
+        owned = {network for lane in lanes for network in lane.owns}
+        for network in NETWORKS:
+            if network not in owned:
+                self._prepare(network, rate)
+            self._apply(network, squares)
+        self.state.n_steps += 1
+
+    def _run_lane(self, number, lane, index, rate):
+        """Collect the lane's gradients; return its squared residuals, or 0."""
+        # A diverging fit overflows before it is found out at the epoch's end.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._collect(number, lane, index, rate)
+
+    def _collect(self, number, lane, index, rate):
+        machine, scratch = self.state.machine, self.scratch[number]
+        stream, gradients = self.streams[number], self.gradients[number]
+        n_rows = _length(index)
+        weight = 1 / n_rows
+        seen = self.touched[number]
+        seen.clear()
+        squares = 0.0
+        for name, part in lane.phases:
+            n_part = part.stop - part.start
+            data = n_part
+            if name == "wake":
+                data = self._load(_part(index, part, n_rows), n_part, stream, scratch)
+            phase = getattr(self.rule, name)
+            for regression in phase(machine, data, stream, scratch, weight):
+                key = regression[:2]
+                if key not in gradients:
+                    layer = getattr(machine, key[0])[key[1]]
+                    gradients[key] = self.direction.gradient(layer)
+                first = key not in seen
+                self.direction.accumulate(
+                    regression, gradients[key], scratch, first=first
+                )
+                seen.add(key)
+                if regression.squares is not None:
+                    squares = squares + regression.squares
+        for network in lane.owns:
+            self._prepare(network, rate)
+        return squares
+
+    def _load(self, index, n_rows, stream, scratch):
+        """Return the rows at `index`, drawn to binary where they are means."""
+        shape = n_rows, self.rows.n_features
+        x = self.rows.take(index, out=scratch("x", shape))
+        if self.resample:
+            x *= 2 * HALF_RANGE
+            x -= HALF_RANGE
+            np.less(stream.bits(shape).astype(x.dtype), x, out=x)
+        return x
+
+    def _prepare(self, network, rate):
+        """Turn a network's gradients into steps."""
+        layers = getattr(self.state.machine, network)
+        for number, layer in enumerate(layers):
+            key = network, number
+            gradient = self.direction.merge(self._found(key))
+            if self.penalty:
+                gradient.weights -= gradient.weights.dtype.type(self.penalty) * (
+                    layer.weights
+                )
+            self.optimizer.prepare(gradient, self.state.memory[network][number], rate)
+            self.direction.finish(network, number, gradient)
+
+    def _found(self, key):
+        """Return the gradients of a layer that this step's lanes have filled."""
+        lanes = zip(self.gradients, self.touched, strict=True)
+        return [gradients[key] for gradients, seen in lanes if key in seen]
+
+    def _apply(self, network, squares):
+        """Add a network's steps to its parameters."""
+        for number, layer in enumerate(getattr(self.state.machine, network)):
+            key = network, number
+            step = self._found(key)[0]
+            mean_squares = None if layer.units.binary else squares
+            self.apply(layer, step, mean_squares, self.variance_floor)
+
+
+def _length(index):
+    """Return the number of rows of a slice or of an array of positions."""
+    return index.stop - index.start if isinstance(index, slice) else len(index)
+
+
+def _part(index, part, n_rows):
+    """Return a part of a slice or of an array of positions."""
+    if isinstance(index, slice):
+        return slice(index.start + part.start, index.start + part.stop)
+    return index[part]
+
+
+def minibatches(n_rows, batch_size, generator=None):
+    """Yield the minibatches of one epoch: slices, or positions in random order.
+
+    Parameters
+    ----------
+    n_rows, batch_size : int
+
+    generator : numpy.random.Generator, default=None
+        Gives the order; without it the rows are taken as they come.
+    """
+    order = None if generator is None else generator.permutation(n_rows)
+    for start in range(0, n_rows, batch_size):
+        part = slice(start, min(start + batch_size, n_rows))
+        yield part if order is None else order[part]
+
+
+def epochs(step, *, n_epochs, batch_size, shuffle, learning_rate, run):
+    """Train; yield after every epoch.
+
+    Parameters
+    ----------
+    step : Step
+    n_epochs : int
+    batch_size : int
+    shuffle : bool
+
+    learning_rate : callable
+        Gives the rate from (share of all steps done, epochs done).
+
+    run : callable
+        Runs a list of calls and returns their results.
+    """
+    n_rows = step.rows.n_rows
+    generator = step.state.generators[0] if shuffle else None
+    for epoch in range(n_epochs):
+        n_seen = 0
+        for index in minibatches(n_rows, batch_size, generator):
+            share = (epoch + n_seen / n_rows) / n_epochs
+            step(index, learning_rate(share, epoch), run)
+            n_seen += _length(index)
+        yield

@@ -1,0 +1,105 @@
+"""Units: what one layer's states are, given the linear predictor from its parent.
+
+A unit type knows four functions of the logits ``a`` (for Gaussian units the
+mean) and nothing of weights: ``mean``, ``sample``, ``log_prob`` and
+``residual``. A new type is a class with these four.
+"""
+
+import numpy as np
+
+from ._numerics import row_dot, sigmoid, softplus_sum
+from ._random import HALF_RANGE
+
+
+def threshold(logits, bits, out=None):
+    """Return 1 where the bits fall below sigmoid(logits), else 0.
+
+    With u uniform in [-1, 1), u < tanh(a / 2) has probability sigmoid(a).
+
+    Parameters
+    ----------
+    logits : ndarray
+        Broadcasts against `bits`.
+
+    bits : ndarray of int32
+        Uniform in [-2^23, 2^23).
+
+    out : ndarray, default=None
+        Takes the states; may be `logits`.
+    """
+    dtype = logits.dtype
+    level = np.multiply(logits, dtype.type(0.5))
+    np.tanh(level, out=level)
+    level *= dtype.type(HALF_RANGE)
+    if out is None:
+        out = np.empty(np.broadcast_shapes(logits.shape, bits.shape), dtype=dtype)
+    return np.less(bits.astype(dtype), level, out=out)
+
+
+class Bernoulli:
+    """Binary units: s = 1 with probability sigmoid(a)."""
+
+    binary = True
+
+    def mean(self, logits, out=None):
+        """Return sigmoid(a)."""
+        return sigmoid(logits, out=out)
+
+    def sample(self, logits, rng, shape, out=None):
+        """Return binary states of the given shape."""
+        return threshold(logits, rng.bits(shape), out=out)
+
+    def log_prob(self, states, logits):
+        """Return log p(s) = sum_j s_j a_j - log(1 + exp(a_j)), in nats a row.
+
+        States in (0, 1) give the expected value over binary states that have
+        them as means.
+        """
+        return row_dot(states, logits) - softplus_sum(logits)
+
+    def residual(self, states, logits, out=None):
+        """Return states - mean, the derivative of log_prob to the logits."""
+        mean = self.mean(logits, out=out)
+        return np.subtract(states, mean, out=out)
+
+
+class Gaussian:
+    """Real units: s is normal about a with one variance a unit.
+
+    Parameters
+    ----------
+    variance : ndarray of shape (n_units,)
+    """
+
+    binary = False
+
+    def __init__(self, variance):
+        self.variance = variance
+
+    def mean(self, logits, out=None):
+        """Return a itself."""
+        if out is None or out is logits:
+            return logits
+        np.copyto(out, logits)
+        return out
+
+    def sample(self, logits, rng, shape, out=None):
+        """Return states of the given shape, normal about a."""
+        noise = rng.normals(shape, logits.dtype)
+        noise *= np.sqrt(self.variance)
+        return np.add(logits, noise, out=out)
+
+    def log_prob(self, states, logits):
+        """Return the log density of every row, in nats."""
+        precision = 1 / self.variance
+        squares = np.square(states - logits)
+        constant = np.log(2 * np.pi * self.variance.astype(np.float64)).sum()
+        return -0.5 * (squares @ precision + constant)
+
+    def residual(self, states, logits, out=None):
+        """Return states - mean: the derivative to the mean, times the variance.
+
+        The mean's Fisher information is 1 / variance, so this is its natural
+        gradient: a step in it is the same whatever the variance has become.
+        """
+        return np.subtract(states, logits, out=out)

@@ -1,0 +1,69 @@
+"""A watch on training: curves, the last and the best state, when to stop."""
+
+import numpy as np
+
+
+class Watch:
+    """Follows the free energy from epoch to epoch.
+
+    Parameters
+    ----------
+    state : TrainingState
+        The state before the first epoch.
+
+    tol : float
+        An improvement, in nats, must be larger to count.
+
+    patience : int or None
+        Stop after so many epochs without improvement; None never stops.
+
+    keep_best : bool
+        Watch the validation free energy, and keep the state that had the best.
+    """
+
+    def __init__(self, state, *, tol, patience, keep_best):
+        self.tol = tol
+        self.patience = patience
+        self.keep_best = keep_best
+        self.curve = []
+        self.validation_curve = []
+        self.diverged = False
+        self.last = self.best = state.copy()
+        self._lowest = np.inf
+        self._n_stale = 0
+
+    @property
+    def n_epochs(self):
+        """Epochs done, the diverged one not counted."""
+        return len(self.curve)
+
+    @property
+    def result(self):
+        """The state to keep."""
+        return self.best if self.keep_best else self.last
+
+    def record(self, state, evaluate):
+        """Take in the state after an epoch and return whether to stop.
+
+        Parameters
+        ----------
+        state : TrainingState
+
+        evaluate : callable
+            Returns the free energies of training and validation rows, the
+            second None where there are none.
+        """
+        energy, validation = evaluate() if state.is_finite() else (np.nan, None)
+        if not np.isfinite(energy):
+            self.diverged = True
+            return True
+        self.last = state.copy()
+        self.curve.append(energy)
+        if validation is not None:
+            self.validation_curve.append(validation)
+        watched = validation if self.keep_best else energy
+        improved = watched < self._lowest - self.tol
+        self._n_stale = 0 if improved else self._n_stale + 1
+        if watched < self._lowest:
+            self._lowest, self.best = watched, self.last
+        return self.patience is not None and self._n_stale >= self.patience
