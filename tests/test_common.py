@@ -1,0 +1,74 @@
+"""scikit-learn's own checks, with no failure expected and none skipped."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+
+from sklearn_helmholtz import HelmholtzMachine
+
+# Small and short: the checks fit hundreds of times. One estimator is left at
+# its defaults all the same.
+SMALL = {"hidden_layer_sizes": (5,), "max_iter": 5}
+
+
+
+ESTIMATORS = [
+    HelmholtzMachine(),
+    HelmholtzMachine(hidden_layer_sizes=(8, 4), max_iter=5),
+    HelmholtzMachine(visible="gaussian", **SMALL),
+    HelmholtzMachine(learning_rule="wake-sleep", direction="plain", **SMALL),
+    HelmholtzMachine(optimizer="adam", learning_rate=1e-3, code="top", **SMALL),
+    HelmholtzMachine(early_stopping=True, tol=1e-3, code=0, **SMALL),
+    HelmholtzMachine(batch_size=7, n_score_samples=3, n_jobs=2, **SMALL),
+]
+
+#: Checks that `check_estimator` leaves to scikit-learn's own test suite.
+FURTHER_CHECKS = [
+    "check_param_validation",
+    "check_dataframe_column_names_consistency",
+    "check_transformer_get_feature_names_out",
+    "check_transformer_get_feature_names_out_pandas",
+    "check_set_output_transform",
+    "check_set_output_transform_pandas",
+    "check_set_output_transform_polars",
+    "check_global_output_transform_pandas",
+    "check_global_set_output_transform_polars",
+    "check_inplace_ensure_writeable",
+]
+
+
+@parametrize_with_checks(ESTIMATORS)
+def test_estimator_passes_every_common_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+@pytest.mark.parametrize("name", FURTHER_CHECKS)
+def test_estimator_passes_the_checks_that_check_estimator_leaves_out(name, estimator):
+    getattr(estimator_checks, name)(type(estimator).__name__, clone(estimator))
+
+
+def test_no_common_check_is_skipped_or_excused():
+    results = check_estimator(HelmholtzMachine(**SMALL), on_skip=None, on_fail=None)
+    assert {result["status"] for result in results} == {"passed"}
+    assert len(results) > 40
+    assert not HelmholtzMachine().__sklearn_tags__().non_deterministic
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_is_kept_from_data_through_parameters_to_codes(dtype):
+    X = np.random.default_rng(0).random((40, 6)).astype(dtype)
+    machine = HelmholtzMachine(**SMALL).fit(X)
+    arrays = [
+        machine.components_,
+        *machine.generative_coefs_,
+        *machine.generative_intercepts_,
+        *machine.recognition_coefs_,
+        *machine.recognition_intercepts_,
+        machine.transform(X),
+        machine.sample(3),
+        machine.inverse_transform(machine.transform(X)),
+    ]
+    assert {array.dtype for array in arrays} == {np.dtype(dtype)}
