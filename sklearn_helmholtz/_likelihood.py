@@ -133,8 +133,8 @@ def estimate(machine, x, n_particles, seed=0):
     )
 
 
-def mean_log_weights(machine, rows, n_particles, team):
-    """Return the negative free energies of rows, float64 of shape (n_rows,).
+def estimate_rows(machine, rows, n_particles, team, seed=0):
+    """Return the :class:`Estimate` of many rows, block by block.
 
     Parameters
     ----------
@@ -142,16 +142,19 @@ def mean_log_weights(machine, rows, n_particles, team):
     rows : Rows
     n_particles : int
     team : Workers
+    seed : int
     """
     wide = machine._replace(recognition=as_float64(machine.recognition))
-    scores = np.empty(rows.n_rows)
+    found = Estimate(*np.empty((3, rows.n_rows)))
 
     def score(part):
-        scores[part] = estimate(wide, rows.take(part), n_particles).mean_log_weight
+        block = estimate(wide, rows.take(part), n_particles, seed)
+        for whole, values in zip(found, block, strict=True):
+            whole[part] = values
 
     size = max(BLOCK_STATES // n_particles, BLOCK_STATES // 8)
     team.map_blocks(score, list(rows.blocks(size)))
-    return scores
+    return found
 
 
 def _merge(running, chunk):

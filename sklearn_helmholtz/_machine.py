@@ -22,7 +22,7 @@ from sklearn.base import (
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -31,7 +31,7 @@ from ._data import Rows, is_binary, moments
 from ._directions import DIRECTIONS
 from ._fitted import attributes, machine_of, new_state, state_of
 from ._learning_rules import LEARNING_RULES
-from ._likelihood import mean_log_weights
+from ._likelihood import estimate_rows, exact_log_likelihood
 from ._optimizers import OPTIMIZERS, SCHEDULES, apply
 from ._parallel import run_in_turn, workers
 from ._random import Stream, make_generators
@@ -515,7 +515,7 @@ class HelmholtzMachine(
             energies = [
                 None
                 if rows is None
-                else -float(mean_log_weights(machine, rows, 1, team).mean())
+                else -float(estimate_rows(machine, rows, 1, team)[0].mean())
                 for rows in (monitored, kept)
             ]
             return tuple(energies)
@@ -791,10 +791,7 @@ class HelmholtzMachine(
             states of each hidden layer, (n_samples, n_units).
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(
-                f"n_samples must be a positive integer, got {n_samples!r}."
-            )
+        n_rows = _positive("n_samples", n_samples)
         (generator,) = make_generators(random_state, 1)
         generative = machine_of(self).generative
         states = down_pass(
@@ -829,12 +826,7 @@ class HelmholtzMachine(
         score : ndarray of shape (n_samples,), float64
             Nats. Log densities in the units of the data for Gaussian units.
         """
-        rows = self._checked_rows(X)
-        with workers(self.n_jobs) as team:
-            scores = mean_log_weights(
-                machine_of(self), rows, self.n_score_samples, team
-            )
-        return scores - self._log_jacobian()
+        return self._estimate(X, self.n_score_samples).mean_log_weight
 
     def score(self, X, y=None):
         """Return the mean of `score_samples`, in nats a row; higher is better.
@@ -854,6 +846,99 @@ class HelmholtzMachine(
         """
         return float(np.mean(self.score_samples(X)))
 
+    def log_likelihood(
+        self,
+        X,
+        n_samples=1000,
+        random_state=None,
+        *,
+        return_effective_sample_size=False,
+    ):
+        """Estimate log p(x) of rows by importance sampling from q(s | x).
+
+        The log of the mean of `n_samples` weights p(x, s) / q(s | x): a lower
+        bound of log p(x) in expectation, which rises with `n_samples` and meets
+        it in the limit ([3]_ eq. 4). Particles stream, so memory does not grow
+        with their number.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score; grey rows as in :meth:`score_samples`.
+
+        n_samples : int, default=1000
+            Particles a row.
+
+        random_state : int, RandomState instance or None, default=None
+            An int gives other, independent noise for every value. With None
+            the noise is that of :meth:`score_samples`. Either way a row's
+            estimate depends on the row alone.
+
+        return_effective_sample_size : bool, default=False
+            Whether to return the effective sample sizes as well.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_rows,), float64
+            Nats. Log densities in the units of the data for Gaussian units.
+
+        effective_sample_size : ndarray of shape (n_rows,), float64
+            (sum of weights)^2 / sum of squared weights, from 1 to `n_samples`;
+            an estimate with a handful is not to be trusted. Only with
+            `return_effective_sample_size`.
+
+        References
+        ----------
+        .. [3] J. Bornschein and Y. Bengio, "Reweighted wake-sleep", ICLR 2015.
+        """
+        seed = 0
+        if random_state is not None:
+            seed = 1 + check_random_state(random_state).randint(2**31 - 1)
+        found = self._estimate(X, _positive("n_samples", n_samples), seed)
+        if return_effective_sample_size:
+            return found.log_likelihood, found.effective_sample_size
+        return found.log_likelihood
+
+    def exact_log_likelihood(self, X):
+        """Return log p(x) of rows by summing over all hidden states.
+
+        For small machines: any two neighbouring hidden layers may have 20
+        units together.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score; grey rows as in :meth:`score_samples`.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_samples,), float64
+            Nats. Log densities in the units of the data for Gaussian units.
+
+        Raises
+        ------
+        ValueError
+            If the machine is too large.
+        """
+        rows = self._checked_rows(X)
+        machine = machine_of(self)
+        values = [
+            exact_log_likelihood(machine, rows.take(part))
+            for part in rows.blocks(_TRANSFORM_ROWS)
+        ]
+        return np.concatenate(values) - self._log_jacobian()
+
+    def _estimate(self, X, n_particles, seed=0):
+        """Return estimates in the units of the data."""
+        rows = self._checked_rows(X)
+        with workers(self.n_jobs) as team:
+            found = estimate_rows(machine_of(self), rows, n_particles, team, seed)
+        shift = self._log_jacobian()
+        return found._replace(
+            log_likelihood=found.log_likelihood - shift,
+            mean_log_weight=found.mean_log_weight - shift,
+        )
+
     def _log_jacobian(self):
         """Return the log of the data's units in the machine's, summed."""
         if self.visible_ == "bernoulli":
@@ -863,6 +948,13 @@ class HelmholtzMachine(
     def _checked_rows(self, X):
         check_is_fitted(self)
         return self._rows(self._validate(X, reset=False))
+
+
+def _positive(name, value):
+    """Return value if it is a positive integer."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+    return int(value)
 
 
 @contextmanager
