@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: Learning rates up to 3 are then stable, with a momentum of 0.9.
+_LARGEST_CURVATURE = 1.0
+
 
 @dataclass(slots=True)
 class Gradient:
@@ -63,6 +66,7 @@ class Plain:
         """Set the gradient to the regression's, or add to it unless first."""
         parent, residual = regression.parent, regression.residual
         if parent is not None:
+            _tame(regression, parent)
             _product(parent, residual, gradient.weights, scratch, first=first)
         _column_sums(residual, gradient.bias, first=first)
 
@@ -108,6 +112,7 @@ class Centred(Plain):
                 centre = mean
             centred = scratch("centred", parent.shape)
             np.subtract(parent, centre, out=centred)
+            _tame(regression, centred)
             _product(centred, residual, gradient.weights, scratch, first=first)
             np.copyto(gradient.parent, mean)
         _column_sums(residual, gradient.bias, first=first)
@@ -120,6 +125,22 @@ class Centred(Plain):
             np.copyto(centre, step.parent)
         step.bias -= centre @ step.weights
         centre += self.rate * (step.parent - centre)
+
+
+def _tame(regression, parent):
+    """Scale down a Gaussian layer's residual where its parents are many.
+
+    Its regression is linear least squares, which gradient steps solve only if
+    they are shorter than 2 over the largest curvature. The parents' mean
+    squared length bounds that; a logistic regression needs no such care, as
+    its residuals are bounded.
+    """
+    if regression.squares is None:
+        return
+    curvature = np.vdot(parent, parent) / len(parent)
+    if curvature > _LARGEST_CURVATURE:
+        scale = _LARGEST_CURVATURE / curvature
+        np.multiply(regression.residual, scale, out=regression.residual)
 
 
 def _product(parent, residual, out, scratch, *, first):

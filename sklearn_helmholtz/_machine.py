@@ -3,10 +3,6 @@
 Longer than most modules here, for its docstrings: they are what users read.
 """
 
-import time
-import warnings
-from contextlib import contextmanager
-from itertools import pairwise
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -20,35 +16,23 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._belief_network import Scratch, down_mean, down_pass, up_means
-from ._data import Rows, is_binary, moments
+from ._data import Rows
 from ._directions import DIRECTIONS
-from ._fitted import attributes, machine_of, new_state, state_of
+from ._fitted import machine_of
+from ._fitting import Fitting, all_or_nothing
 from ._learning_rules import LEARNING_RULES
 from ._likelihood import estimate_rows, exact_log_likelihood
-from ._optimizers import OPTIMIZERS, SCHEDULES, apply
-from ._parallel import run_in_turn, workers
+from ._optimizers import OPTIMIZERS, SCHEDULES
+from ._parallel import workers
 from ._random import Stream, make_generators
-from ._start import initial_machine, inside_unit_interval, visible_units
-from ._training import Step, epochs
-from ._watch import Watch
+from ._start import inside_unit_interval
 
-_DIVERGED = (
-    "The parameters diverged and the last finite ones are kept. Use a smaller "
-    "learning_rate."
-)
-#: Below this many multiplications a step is too short to share among threads.
-_SMALL_STEP = 1.5e7
-#: Rows that the training free energy is taken over, spread over the data.
-_MONITOR_ROWS = 1000
-#: The smallest variance of a Gaussian unit, as a part of the data's own.
-_VARIANCE_FLOOR = 1e-6
+#: Rows that are coded at once.
 _TRANSFORM_ROWS = 1024
 
 
@@ -57,6 +41,7 @@ class HelmholtzMachine(
     TransformerMixin,
     CallbackSupportMixin,
     DensityMixin,
+    Fitting,
     BaseEstimator,
 ):
     """Helmholtz machine, trained by wake-sleep or reweighted wake-sleep.
@@ -381,7 +366,7 @@ class HelmholtzMachine(
             If the parameters diverge; the last finite ones are kept.
         """
         context = self._init_callback_context(max_subtasks=self.max_iter)
-        with _all_or_nothing(self):
+        with all_or_nothing(self):
             self._fit(X, y, context)
         return self
 
@@ -411,140 +396,11 @@ class HelmholtzMachine(
         ValueError
             If `X` is not finite, or lies outside [0, 1] with Bernoulli units.
         """
-        with _all_or_nothing(self):
-            first = not hasattr(self, "generative_coefs_")
-            X = self._validate(X, reset=first)
-            state = self._begin(X) if first else self._resume()
-            step = self._step(state, X)
-            with workers(self.n_jobs) as team:
-                trainer = epochs(
-                    step,
-                    n_epochs=1,
-                    batch_size=self.batch_size,
-                    shuffle=False,
-                    learning_rate=lambda share, epoch: self.learning_rate,
-                    run=self._runner(team, step),
-                )
-                next(trainer)
-            if not state.is_finite():
-                raise ValueError(_DIVERGED)
-            self._publish(state)
-            self.n_iter_ += 1
+        with all_or_nothing(self):
+            self._partial_fit(X)
         return self
 
-    def _fit(self, X, y, context):
-        """Fit within a callback context."""
-        go_on = self.warm_start and hasattr(self, "generative_coefs_")
-        X = self._validate(X, reset=not go_on)
-        rest = None
-        if self.early_stopping:
-            X, rest = train_test_split(
-                X, test_size=self.validation_fraction, random_state=self.random_state
-            )
-        state = self._resume() if go_on else self._begin(X)
-        step = self._step(state, X)
-        watch = Watch(
-            state,
-            tol=self.tol or 0.0,
-            patience=(
-                None
-                if self.tol is None and not self.early_stopping
-                else self.n_iter_no_change
-            ),
-            keep_best=self.early_stopping,
-        )
-        # scikit-learn's score monitor wants a y; a density's target is its data.
-        hooks = {"estimator": self, "X": X, "y": X if y is None else y}
-        with workers(self.n_jobs) as team:
-            try:
-                self._train(step, watch, rest, team, context, hooks)
-            except KeyboardInterrupt:
-                if not watch.n_epochs:
-                    raise
-                warnings.warn("Training interrupted by user.", stacklevel=3)
-        if watch.diverged:
-            warnings.warn(_DIVERGED, ConvergenceWarning, stacklevel=3)
-        self._publish(watch.result)
-        self.n_iter_ += watch.n_epochs
-        self.free_energy_curve_ = self.free_energy_curve_ + watch.curve
-        if self.early_stopping:
-            before = getattr(self, "validation_free_energy_curve_", [])
-            self.validation_free_energy_curve_ = before + watch.validation_curve
-        context.call_on_fit_task_end(
-            **hooks, reconstruction_attributes=lambda: attributes(watch.result)
-        )
-
-    def _train(self, step, watch, rest, team, context, hooks):
-        """Run epochs until all are done, or the watch or a callback says stop."""
-        evaluate = self._evaluator(step, rest, team)
-        schedule = SCHEDULES[self.learning_rate_schedule]
-        trainer = epochs(
-            step,
-            n_epochs=self.max_iter,
-            batch_size=self.batch_size,
-            shuffle=self.shuffle,
-            learning_rate=lambda share, epoch: (
-                self.learning_rate * schedule(share, epoch)
-            ),
-            run=self._runner(team, step),
-        )
-        started = time.perf_counter()
-        for _ in range(self.max_iter):
-            task = context.subcontext(task_name="epoch")
-            task.call_on_fit_task_begin(**hooks)
-            next(trainer)
-            stop = watch.record(step.state, evaluate)
-            if self.verbose and not watch.diverged:
-                self._report(watch, step.rows.n_rows, started)
-            stop |= task.call_on_fit_task_end(
-                **hooks,
-                reconstruction_attributes=lambda: attributes(watch.last.copy()),
-            )
-            if stop:
-                break
-
-    def _evaluator(self, step, rest, team):
-        """Return a function that gives free energies of training and kept-back rows."""
-        n_rows = step.rows.n_rows
-        places = np.linspace(0, n_rows - 1, min(n_rows, _MONITOR_ROWS)).astype(int)
-        monitored = step.rows.subset(places)
-        kept = None if rest is None else self._rows(rest)
-
-        def evaluate():
-            machine = step.state.machine
-            energies = [
-                None
-                if rows is None
-                else -float(estimate_rows(machine, rows, 1, team)[0].mean())
-                for rows in (monitored, kept)
-            ]
-            return tuple(energies)
-
-        return evaluate
-
-    def _report(self, watch, n_rows, started):
-        """Print a line about the last epoch."""
-        spent = time.perf_counter() - started
-        per_epoch = spent / watch.n_epochs
-        parts = [
-            f"[{type(self).__name__}] epoch {watch.n_epochs:>4}/{self.max_iter}",
-            f"free energy {watch.curve[-1]:>10.3f}",
-        ]
-        if watch.validation_curve:
-            parts.append(f"validation {watch.validation_curve[-1]:>10.3f}")
-        parts.append(f"{n_rows / per_epoch:>9.0f} rows/s")
-        parts.append(f"{per_epoch * (self.max_iter - watch.n_epochs):>6.0f} s left")
-        print("  ".join(parts))
-
-    def _runner(self, team, step):
-        """Return what runs a step's lanes: threads only where they pay."""
-        sizes = [layer.bias.shape[0] for layer in step.state.machine.generative]
-        n_rows = min(self.batch_size, step.rows.n_rows)
-        products = sum(a * b for a, b in pairwise(sizes))
-        work = 3 * n_rows * products * step.rule.n_particles
-        return run_in_turn if work < _SMALL_STEP else team.run
-
-    # -------------------------------------------------------- state, attributes
+    # ------------------------------------------------------ checks, attributes
 
     def _validate(self, X, *, reset):
         """Return X as float32 or float64, dense in C order or canonical CSR."""
@@ -578,59 +434,6 @@ class HelmholtzMachine(
             )
         return sizes.tolist()
 
-    def _begin(self, X):
-        """Choose the visible units and return the state to start from."""
-        inside, _ = inside_unit_interval(X)
-        self.visible_ = self.visible
-        if self.visible == "auto":
-            self.visible_ = "bernoulli" if inside else "gaussian"
-        for name in ("location_", "scale_", "variance_"):
-            vars(self).pop(name, None)
-        if self.visible_ == "gaussian":
-            self.location_, self.scale_ = moments(X)
-        vars(self).pop("validation_free_energy_curve_", None)
-        self.n_iter_, self.free_energy_curve_ = 0, []
-        generators = make_generators(self.random_state, 4)
-        machine = initial_machine(
-            self._rows(X),
-            visible_units(self.visible_, X.shape[1], X.dtype),
-            self._layer_sizes(),
-            self.initial_activity,
-            generators.pop(),
-        )
-        return new_state(
-            machine, self._optimizer(), DIRECTIONS[self.direction], generators
-        )
-
-    def _resume(self):
-        """Return the state that the last fit or partial_fit left."""
-        sizes = [len(bias) for bias in self.recognition_intercepts_]
-        if sizes != self._layer_sizes():
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} differs from the "
-                f"fitted machine's {sizes}, which cannot go on with other layers. "
-                "Use clone or warm_start=False to start anew."
-            )
-        return state_of(self)
-
-    def _optimizer(self):
-        return OPTIMIZERS[self.optimizer](self.momentum)
-
-    def _step(self, state, X):
-        """Return the step that trains a state on rows."""
-        rule = LEARNING_RULES[self.learning_rule]
-        return Step(
-            state,
-            self._rows(X),
-            rule=rule(self.n_particles, self.wake_share, self.sleep_share),
-            direction=DIRECTIONS[self.direction](state.centres),
-            optimizer=self._optimizer(),
-            apply=apply,
-            resample=self.visible_ == "bernoulli" and not is_binary(X),
-            penalty=self.alpha,
-            variance_floor=_VARIANCE_FLOOR,
-        )
-
     def _rows(self, X):
         """Return rows in the machine's units; X outside a Bernoulli's is an error."""
         if self.visible_ == "gaussian":
@@ -644,9 +447,6 @@ class HelmholtzMachine(
                 "visible='gaussian'."
             )
         return Rows(X, clip=low < 0 or high > 1)
-
-    def _publish(self, state):
-        vars(self).update(attributes(state))
 
     @property
     def _dtype(self):
@@ -794,9 +594,7 @@ class HelmholtzMachine(
         n_rows = _positive("n_samples", n_samples)
         (generator,) = make_generators(random_state, 1)
         generative = machine_of(self).generative
-        states = down_pass(
-            generative, n_samples, Stream(generator), Scratch(self._dtype)
-        )
+        states = down_pass(generative, n_rows, Stream(generator), Scratch(self._dtype))
         return [self._to_data(states[0]), *states[1:]]
 
     def _to_data(self, visible):
@@ -955,19 +753,3 @@ def _positive(name, value):
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}.")
     return int(value)
-
-
-@contextmanager
-def _all_or_nothing(estimator):
-    """Leave the estimator as it was if the block raises.
-
-    Training works on copies, so the attributes' bindings are all there is to
-    restore.
-    """
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise

@@ -14,6 +14,9 @@ from ._random import HALF_RANGE, Stream
 
 NETWORKS = Machine._fields
 
+#: Logits and standardised means never come near this unless training diverges.
+_LARGEST_PARAMETER = 1e10
+
 
 class TrainingState:
     """All that training changes: a copy of it goes on exactly as it would have.
@@ -47,14 +50,20 @@ class TrainingState:
         """Return an independent copy with writeable arrays."""
         return copy.deepcopy(self)
 
-    def is_finite(self):
-        """Return whether all parameters are finite numbers."""
-        return all(
-            np.isfinite(np.add.reduce(array, axis=None))
+    def is_sound(self):
+        """Return whether all parameters are finite and of a sensible size."""
+        arrays = [
+            array
             for network in self.machine
             for layer in network
             for array in layer[:2]
-        )
+            if array.size
+        ]
+        units = self.machine.generative[0].units
+        if not units.binary:
+            arrays.append(units.variance)
+        # A comparison with NaN is false.
+        return all(np.abs(array).max() < _LARGEST_PARAMETER for array in arrays)
 
 
 class Step:

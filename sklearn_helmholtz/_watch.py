@@ -53,7 +53,7 @@ class Watch:
             Returns the free energies of training and validation rows, the
             second None where there are none.
         """
-        energy, validation = evaluate() if state.is_finite() else (np.nan, None)
+        energy, validation = evaluate() if state.is_sound() else (np.nan, None)
         if not np.isfinite(energy):
             self.diverged = True
             return True

@@ -13,7 +13,6 @@ from sklearn_helmholtz import HelmholtzMachine
 SMALL = {"hidden_layer_sizes": (5,), "max_iter": 5}
 
 
-
 ESTIMATORS = [
     HelmholtzMachine(),
     HelmholtzMachine(hidden_layer_sizes=(8, 4), max_iter=5),
