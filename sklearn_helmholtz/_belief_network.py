@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._units import Bernoulli, Gaussian
+from ._numerics import sigmoid
+from ._units import Bernoulli, Gaussian, threshold, threshold_in_turn
 
 
 class Layer(NamedTuple):
@@ -36,10 +37,25 @@ class Layer(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """The two networks of a Helmholtz machine, each bottom-up."""
+    """The networks of a Helmholtz machine, each bottom-up.
+
+    Parameters
+    ----------
+    generative : tuple of Layer
+        ``generative[l]`` gives states l; the last is the prior.
+
+    recognition : tuple of Layer
+        ``recognition[l - 1]`` gives states l.
+
+    lateral : tuple of Layer, default=()
+        Where q is not factorial, ``lateral[l - 1]`` adds to the logits of
+        states l what each unit sends to those after it. Its weights are
+        strictly upper triangular: its parent is its child.
+    """
 
     generative: tuple[Layer, ...]
     recognition: tuple[Layer, ...]
+    lateral: tuple[Layer, ...] = ()
 
     @property
     def n_layers(self):
@@ -50,6 +66,24 @@ class Machine(NamedTuple):
     def dtype(self):
         """The dtype of all parameters."""
         return self.generative[0].weights.dtype
+
+    def draw(self, index, logits, bits, out=None):
+        """Return states index + 1 drawn from q, given logits from the layer below."""
+        if not self.lateral:
+            return threshold(logits, bits, out=out)
+        layer = self.lateral[index]
+        states = threshold_in_turn(logits + layer.bias, layer.weights, bits)
+        if out is None:
+            return states
+        np.copyto(out, states)
+        return out
+
+    def with_lateral(self, index, logits, states):
+        """Return the logits of states index + 1 with the lateral part added."""
+        if not self.lateral:
+            return logits
+        sent = self.lateral[index].logits(states.reshape(-1, states.shape[-1]))
+        return logits + sent.reshape(states.shape)
 
 
 class Scratch:
@@ -66,22 +100,22 @@ class Scratch:
         return self._arrays[key]
 
 
-def up_pass(recognition, x, rng, scratch):
+def up_pass(machine, x, rng, scratch):
     """Return states bottom-up, x first, each layer sampled from q given the last.
 
     Parameters
     ----------
-    recognition : tuple of Layer
+    machine : Machine
     x : ndarray of shape (n_rows, n_features)
     rng : Stream
     scratch : Scratch
     """
     states = [x]
-    for index, layer in enumerate(recognition, start=1):
+    for index, layer in enumerate(machine.recognition):
         shape = x.shape[0], layer.bias.shape[0]
-        out = scratch(("state", index), shape)
+        out = scratch(("state", index + 1), shape)
         logits = layer.logits(states[-1], out=out)
-        states.append(layer.units.sample(logits, rng, shape, out=out))
+        states.append(machine.draw(index, logits, rng.bits(shape), out=out))
     return states
 
 
@@ -97,12 +131,29 @@ def down_pass(generative, n_rows, rng, scratch):
     return states[::-1]
 
 
-def up_means(recognition, x):
-    """Return the means of every hidden layer, bottom-up, given the last's means."""
+def up_means(machine, x):
+    """Return the means of every hidden layer, bottom-up, given the last's means.
+
+    Units that see others in their layer see their means, too.
+    """
     means = []
-    for layer in recognition:
+    for index, layer in enumerate(machine.recognition):
         logits = layer.logits(means[-1] if means else x)
-        means.append(layer.units.mean(logits, out=logits))
+        if machine.lateral:
+            lateral = machine.lateral[index]
+            logits += lateral.bias
+            means.append(means_in_turn(logits, lateral.weights))
+        else:
+            means.append(layer.units.mean(logits, out=logits))
+    return means
+
+
+def means_in_turn(logits, lateral):
+    """Return means where unit j's logit gets the means of the units before it."""
+    means = np.empty_like(logits)
+    for unit in range(logits.shape[1]):
+        sent = means[:, :unit] @ lateral[:unit, unit]
+        means[:, unit] = sigmoid(logits[:, unit] + sent)
     return means
 
 

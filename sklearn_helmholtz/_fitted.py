@@ -15,7 +15,7 @@ from ._units import Bernoulli, Gaussian
 
 def attributes(state):
     """Return the fitted attributes that hold a TrainingState, sharing its arrays."""
-    generative, recognition = state.machine
+    generative, recognition, lateral = state.machine
     coefs = [layer.weights for layer in generative[:-1]]
     found = {
         "components_": coefs[0],
@@ -28,6 +28,9 @@ def attributes(state):
         "_generators": state.generators,
         "_n_steps": state.n_steps,
     }
+    if lateral:
+        found["lateral_coefs_"] = [layer.weights for layer in lateral]
+        found["lateral_intercepts_"] = [layer.bias for layer in lateral]
     units = generative[0].units
     if not units.binary:
         found["variance_"] = units.variance
@@ -38,21 +41,24 @@ def machine_of(estimator):
     """Return the fitted networks as a Machine, sharing the attributes' arrays."""
     intercepts = estimator.generative_intercepts_
     top = np.zeros((0, len(intercepts[-1])), dtype=intercepts[-1].dtype)
-    generative = [
-        Layer(weights, bias, Bernoulli())
-        for weights, bias in zip(
-            [*estimator.generative_coefs_, top], intercepts, strict=True
-        )
-    ]
+    generative = _layers([*estimator.generative_coefs_, top], intercepts)
     if estimator.visible_ == "gaussian":
-        generative[0] = generative[0]._replace(units=Gaussian(estimator.variance_))
-    recognition = [
-        Layer(weights, bias, Bernoulli())
-        for weights, bias in zip(
-            estimator.recognition_coefs_, estimator.recognition_intercepts_, strict=True
-        )
-    ]
-    return Machine(tuple(generative), tuple(recognition))
+        visible = generative[0]._replace(units=Gaussian(estimator.variance_))
+        generative = (visible, *generative[1:])
+    return Machine(
+        generative,
+        _layers(estimator.recognition_coefs_, estimator.recognition_intercepts_),
+        _layers(
+            getattr(estimator, "lateral_coefs_", []),
+            getattr(estimator, "lateral_intercepts_", []),
+        ),
+    )
+
+
+def _layers(coefs, intercepts):
+    """Return layers of binary units with these weights and biases."""
+    pairs = zip(coefs, intercepts, strict=True)
+    return tuple(Layer(weights, bias, Bernoulli()) for weights, bias in pairs)
 
 
 def state_of(estimator):

@@ -33,6 +33,16 @@ _MONITOR_ROWS = 1000
 #: The smallest variance of a Gaussian unit, as a part of the data's own.
 _VARIANCE_FLOOR = 1e-6
 
+#: Fitted attributes that not every fit sets; a fit anew forgets the last one's.
+_OPTIONAL_ATTRIBUTES = (
+    "location_",
+    "scale_",
+    "variance_",
+    "lateral_coefs_",
+    "lateral_intercepts_",
+    "validation_free_energy_curve_",
+)
+
 
 class Fitting:
     """The private side of `HelmholtzMachine.fit`, apart for its length.
@@ -184,11 +194,10 @@ class Fitting:
         self.visible_ = self.visible
         if self.visible == "auto":
             self.visible_ = "bernoulli" if inside else "gaussian"
-        for name in ("location_", "scale_", "variance_"):
+        for name in _OPTIONAL_ATTRIBUTES:
             vars(self).pop(name, None)
         if self.visible_ == "gaussian":
             self.location_, self.scale_ = moments(X)
-        vars(self).pop("validation_free_energy_curve_", None)
         self.n_iter_, self.free_energy_curve_ = 0, []
         generators = make_generators(self.random_state, 4)
         machine = initial_machine(
@@ -197,6 +206,7 @@ class Fitting:
             self._layer_sizes(),
             self.initial_activity,
             generators.pop(),
+            lateral=self.lateral,
         )
         return new_state(
             machine, self._optimizer(), DIRECTIONS[self.direction], generators

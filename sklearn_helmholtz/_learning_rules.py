@@ -20,7 +20,6 @@ import numpy as np
 
 from ._belief_network import down_pass, up_pass
 from ._numerics import normalised_weights, row_dot, softplus_sum
-from ._units import threshold
 
 
 class Regression(NamedTuple):
@@ -28,7 +27,7 @@ class Regression(NamedTuple):
 
     Parameters
     ----------
-    network : {"generative", "recognition"}
+    network : {"generative", "recognition", "lateral"}
         Which network it teaches.
 
     layer : int
@@ -64,12 +63,12 @@ def wake(machine, x, rng, scratch, weight):
     weight : float
         Every row's weight, one over the rows of the whole minibatch.
     """
-    states = up_pass(machine.recognition, x, rng, scratch)
+    states = up_pass(machine, x, rng, scratch)
     parents = [*states[1:], None]
     for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
         layer = machine.generative[index]
         out = scratch(("residual", index), child.shape)
-        yield _regression("generative", index, layer, parent, child, weight, out)
+        yield _generative(index, layer, parent, child, weight, out)
 
 
 def sleep(machine, n_rows, rng, scratch, weight):
@@ -77,11 +76,16 @@ def sleep(machine, n_rows, rng, scratch, weight):
     states = down_pass(machine.generative, n_rows, rng, scratch)
     for index, layer in enumerate(machine.recognition):
         parent, child = states[index], states[index + 1]
-        out = scratch(("residual", index + 1), child.shape)
-        yield _regression("recognition", index, layer, parent, child, weight, out)
+        logits = layer.logits(parent, out=scratch(("residual", index), child.shape))
+        logits = machine.with_lateral(index, logits, child)
+        residual = layer.units.residual(child, logits, out=logits)
+        residual *= weight
+        yield Regression("recognition", index, parent, residual)
+        if machine.lateral:
+            yield Regression("lateral", index, child, residual)
 
 
-def _regression(network, index, layer, parent, child, weight, out):
+def _generative(index, layer, parent, child, weight, out):
     """Return the regression of child on parent with one weight for all rows."""
     logits = layer.logits(parent, out=out)
     if parent is None:
@@ -93,7 +97,7 @@ def _regression(network, index, layer, parent, child, weight, out):
     if not layer.units.binary:
         squares = weight * np.square(residual).sum(axis=0)
     residual *= weight
-    return Regression(network, index, parent, residual, squares)
+    return Regression("generative", index, parent, residual, squares)
 
 
 def reweighted_wake(machine, x, rng, scratch, weight, n_particles, recognition_share):
@@ -114,9 +118,7 @@ def reweighted_wake(machine, x, rng, scratch, weight, n_particles, recognition_s
         Factor of the recognition network's regressions; 0 leaves them out.
     """
     n_rows = x.shape[0]
-    states, logits, log_w = _particles(
-        machine.recognition, x, rng, scratch, n_particles
-    )
+    states, logits, log_w = _particles(machine, x, rng, scratch, n_particles)
     parents = [*states[1:], None]
     residuals = []
     for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
@@ -140,21 +142,22 @@ def reweighted_wake(machine, x, rng, scratch, weight, n_particles, recognition_s
         yield from _recognition_regressions(machine, states, logits, w)
 
 
-def _particles(recognition, x, rng, scratch, n_particles):
+def _particles(machine, x, rng, scratch, n_particles):
     """Return states (x first), their logits, and -log q(s | x) of each particle."""
     n_rows = x.shape[0]
     states, all_logits = [x], []
     log_w = np.zeros((n_particles, n_rows))
-    for index, layer in enumerate(recognition, start=1):
+    for index, layer in enumerate(machine.recognition):
         shape = n_particles, n_rows, layer.bias.shape[0]
-        if index == 1:
+        if index == 0:
             out = scratch(("logits", index), (n_rows, shape[-1]))
             logits = layer.logits(x, out=out)
         else:
             out = scratch(("logits", index), (n_particles * n_rows, shape[-1]))
             logits = layer.logits(_flat(states[-1]), out=out).reshape(shape)
         drawn = scratch(("particles", index), shape)
-        threshold(logits, rng.bits(shape), out=drawn)
+        machine.draw(index, logits, rng.bits(shape), out=drawn)
+        logits = machine.with_lateral(index, logits, drawn)
         log_w -= row_dot(drawn, logits) - softplus_sum(logits)
         states.append(drawn)
         all_logits.append(logits)
@@ -182,6 +185,9 @@ def _recognition_regressions(machine, states, logits, w):
         else:
             parent = _flat(states[index])
             yield Regression("recognition", index, parent, _flat(residual))
+        if machine.lateral:
+            child = _flat(states[index + 1])
+            yield Regression("lateral", index, child, _flat(residual))
 
 
 def _flat(states):
@@ -235,7 +241,7 @@ class LearningRule:
             shared = bool(self.wake_share)
             return [
                 Lane((("wake", rows),), ("generative",)),
-                Lane((("sleep", rows),), () if shared else ("recognition",)),
+                Lane((("sleep", rows),), () if shared else ("recognition", "lateral")),
             ]
         halves = slice(0, n_rows // 2), slice(n_rows // 2, n_rows)
         return [Lane((("wake", rows), ("sleep", rows)), ()) for rows in halves]

@@ -22,7 +22,6 @@ import numpy as np
 from ._belief_network import Layer
 from ._numerics import log_sum_exp, row_dot, softplus_sum
 from ._random import RowNoise, row_keys
-from ._units import threshold
 
 #: States (particles x rows) that are in work at once; bounds the memory.
 BLOCK_STATES = 512
@@ -49,14 +48,11 @@ class Estimate(NamedTuple):
     effective_sample_size: np.ndarray
 
 
-def as_float64(recognition):
-    """Return the recognition network with its parameters in float64."""
-    return tuple(
-        layer._replace(
-            weights=layer.weights.astype(np.float64, copy=False),
-            bias=layer.bias.astype(np.float64, copy=False),
-        )
-        for layer in recognition
+def as_float64(machine):
+    """Return the machine with its recognition side in float64."""
+    return machine._replace(
+        recognition=tuple(_wide(layer) for layer in machine.recognition),
+        lateral=tuple(_wide(layer) for layer in machine.lateral),
     )
 
 
@@ -66,7 +62,7 @@ def log_weights(machine, x, first_logits, noise):
     Parameters
     ----------
     machine : Machine
-        With its recognition network in float64.
+        With its recognition side in float64.
 
     x : ndarray of shape (n_rows, n_features)
 
@@ -83,7 +79,9 @@ def log_weights(machine, x, first_logits, noise):
     for index, layer in enumerate(machine.recognition):
         if states is not None:
             logits = _logits(layer, states)
-        states = threshold(logits, noise.bits(layer.bias.shape[0], index))
+        bits = noise.bits(layer.bias.shape[0], index)
+        states = machine.draw(index, logits, bits)
+        logits = machine.with_lateral(index, logits, states)
         total = total - row_dot(states, logits) + softplus_sum(logits)
         parent = states.astype(dtype, copy=False)
         below = machine.generative[index]
@@ -144,7 +142,7 @@ def estimate_rows(machine, rows, n_particles, team, seed=0):
     team : Workers
     seed : int
     """
-    wide = machine._replace(recognition=as_float64(machine.recognition))
+    wide = as_float64(machine)
     found = Estimate(*np.empty((3, rows.n_rows)))
 
     def score(part):

@@ -32,8 +32,8 @@ from ._parallel import workers
 from ._random import Stream, make_generators
 from ._start import inside_unit_interval
 
-#: Rows that are coded at once.
-_TRANSFORM_ROWS = 1024
+#: Rows that are coded or drawn at once.
+_BLOCK_ROWS = 1024
 
 
 class HelmholtzMachine(
@@ -88,6 +88,12 @@ class HelmholtzMachine(
         Factor of the recognition network's update on dreams. Only for
         "reweighted-wake-sleep". With ``n_particles=1`` and ``wake_share=0``
         the rule is wake-sleep.
+
+    lateral : bool, default=False
+        Whether units of the recognition network see the units before them in
+        their own layer: q(s_j | x, s_1, ..., s_j-1) instead of a product of
+        independent units. Tighter bounds and better likelihoods for about
+        twice the time.
 
     direction : {"plain", "centred"}, default="centred"
         "plain" is the gradient. "centred" takes the gradient in coordinates
@@ -257,6 +263,7 @@ class HelmholtzMachine(
         "n_particles": [Interval(Integral, 1, None, closed="left")],
         "wake_share": [Interval(Real, 0, None, closed="left")],
         "sleep_share": [Interval(Real, 0, None, closed="left")],
+        "lateral": ["boolean"],
         "direction": [StrOptions(set(DIRECTIONS))],
         "optimizer": [StrOptions(set(OPTIMIZERS))],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -288,6 +295,7 @@ class HelmholtzMachine(
         n_particles=5,
         wake_share=1.0,
         sleep_share=1.0,
+        lateral=False,
         direction="centred",
         optimizer="sgd",
         learning_rate=1.0,
@@ -315,6 +323,7 @@ class HelmholtzMachine(
         self.n_particles = n_particles
         self.wake_share = wake_share
         self.sleep_share = sleep_share
+        self.lateral = lateral
         self.direction = direction
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -490,16 +499,16 @@ class HelmholtzMachine(
             machine's dtype.
         """
         rows = self._checked_rows(X)
-        network = machine_of(self).recognition
+        machine = machine_of(self)
         layers = self._coded_layers()
         codes = np.empty((rows.n_rows, self._n_features_out), dtype=self._dtype)
 
         def code(part):
-            means = up_means(network, rows.take(part))
+            means = up_means(machine, rows.take(part))
             np.concatenate([means[i] for i in layers], axis=1, out=codes[part])
 
         with workers(self.n_jobs) as team:
-            team.map_blocks(code, list(rows.blocks(_TRANSFORM_ROWS)))
+            team.map_blocks(code, list(rows.blocks(_BLOCK_ROWS)))
         return codes
 
     def inverse_transform(self, X):
@@ -592,9 +601,31 @@ class HelmholtzMachine(
         """
         check_is_fitted(self)
         n_rows = _positive("n_samples", n_samples)
-        (generator,) = make_generators(random_state, 1)
         generative = machine_of(self).generative
-        states = down_pass(generative, n_rows, Stream(generator), Scratch(self._dtype))
+        blocks = [
+            slice(start, min(start + _BLOCK_ROWS, n_rows))
+            for start in range(0, n_rows, _BLOCK_ROWS)
+        ]
+        # A generator a block, so that blocks may be drawn in any thread.
+        generators = make_generators(random_state, len(blocks))
+        states = [
+            np.empty((n_rows, len(layer.bias)), dtype=self._dtype)
+            for layer in generative
+        ]
+
+        def dream(block):
+            part, generator = block
+            drawn = down_pass(
+                generative,
+                part.stop - part.start,
+                Stream(generator),
+                Scratch(self._dtype),
+            )
+            for whole, values in zip(states, drawn, strict=True):
+                whole[part] = values
+
+        with workers(self.n_jobs) as team:
+            team.map_blocks(dream, list(zip(blocks, generators, strict=True)))
         return [self._to_data(states[0]), *states[1:]]
 
     def _to_data(self, visible):
@@ -722,7 +753,7 @@ class HelmholtzMachine(
         machine = machine_of(self)
         values = [
             exact_log_likelihood(machine, rows.take(part))
-            for part in rows.blocks(_TRANSFORM_ROWS)
+            for part in rows.blocks(_BLOCK_ROWS)
         ]
         return np.concatenate(values) - self._log_jacobian()
 

@@ -6,6 +6,8 @@ with a method ``bits(shape)`` that returns int32 in [-2^23, 2^23):
 depend on the row alone.
 """
 
+import math
+
 import numpy as np
 from sklearn.utils import check_random_state
 
@@ -29,22 +31,19 @@ class Stream:
 
     def __init__(self, generator):
         self.generator = generator
+        self._bit_generator = generator.bit_generator
 
     def bits(self, shape):
         """Return int32 draws of the given shape, uniform in [-2^23, 2^23)."""
-        size = int(np.prod(shape))
-        raw = self.generator.bit_generator.random_raw((size + 1) // 2)
-        draws = np.asarray(raw, dtype=np.uint64).view(np.int32)[:size]
+        size = math.prod(shape)
+        raw = self._bit_generator.random_raw((size + 1) // 2)
+        draws = raw.view(np.int32)[:size]
         draws >>= 32 - N_BITS
         return draws.reshape(shape)
 
     def normals(self, shape, dtype):
         """Return standard normal draws of the given shape and dtype."""
         return self.generator.standard_normal(shape, dtype=dtype)
-
-    def permutation(self, n):
-        """Return the integers below n in random order."""
-        return self.generator.permutation(n)
 
 
 def make_generators(random_state, n):

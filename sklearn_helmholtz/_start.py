@@ -17,7 +17,7 @@ def inside_unit_interval(X):
     return -slack <= low and high <= 1 + slack, (low, high)
 
 
-def initial_machine(rows, units, sizes, activity, rng):
+def initial_machine(rows, units, sizes, activity, rng, *, lateral=False):
     """Return networks to start from.
 
     Recognition weights are small and random; generative ones are zero, so that
@@ -39,6 +39,9 @@ def initial_machine(rows, units, sizes, activity, rng):
         The hidden units' mean activity at the start, in (0, 1).
 
     rng : numpy.random.Generator
+
+    lateral : bool, default=False
+        Whether recognition units see those before them in their layer.
     """
     dtype = rows.X.dtype
     means = [_mean(rows), *(np.full(size, activity) for size in sizes)]
@@ -63,7 +66,17 @@ def initial_machine(rows, units, sizes, activity, rng):
         weights = np.zeros((n_parents, len(bias)), dtype=dtype)
         kind = Bernoulli() if index else units
         generative.append(Layer(weights, bias.astype(dtype), kind))
-    return Machine(tuple(generative), tuple(recognition))
+    beside = ()
+    if lateral:
+        beside = tuple(
+            Layer(
+                np.zeros((size, size), dtype=dtype),
+                np.zeros(size, dtype=dtype),
+                Bernoulli(),
+            )
+            for size in sizes
+        )
+    return Machine(tuple(generative), tuple(recognition), beside)
 
 
 def _mean(rows, block_size=4096):

@@ -183,6 +183,9 @@ class Step:
         for number, layer in enumerate(layers):
             key = network, number
             gradient = self.direction.merge(self._found(key))
+            if network == "lateral":
+                # No unit sees itself or one that comes after it.
+                gradient.weights[...] = np.triu(gradient.weights, 1)
             if self.penalty:
                 gradient.weights -= gradient.weights.dtype.type(self.penalty) * (
                     layer.weights

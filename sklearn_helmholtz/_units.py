@@ -10,6 +10,8 @@ import numpy as np
 from ._numerics import row_dot, sigmoid, softplus_sum
 from ._random import HALF_RANGE
 
+_LATERAL_BLOCK = 16
+
 
 def threshold(logits, bits, out=None):
     """Return 1 where the bits fall below sigmoid(logits), else 0.
@@ -34,6 +36,46 @@ def threshold(logits, bits, out=None):
     if out is None:
         out = np.empty(np.broadcast_shapes(logits.shape, bits.shape), dtype=dtype)
     return np.less(bits.astype(dtype), level, out=out)
+
+
+def threshold_in_turn(logits, lateral, bits):
+    """Return states drawn one unit after another, each seeing those before it.
+
+    Unit j is on with probability sigmoid(a_j + sum over i < j of s_i V_ij).
+    Units are taken in blocks: earlier blocks reach a block through one matrix
+    product, and only inside the block does one unit wait for another.
+
+    Parameters
+    ----------
+    logits : ndarray
+        Broadcasts against `bits`.
+
+    lateral : ndarray of shape (n_units, n_units)
+        V; only what stands above the diagonal is read.
+
+    bits : ndarray of int32, shape (..., n_units)
+        Uniform in [-2^23, 2^23).
+    """
+    n_units = bits.shape[-1]
+    # u < sigmoid(a) exactly where logit(u) < a. The integers keep 1 - u exact.
+    dtype = logits.dtype
+    below = bits + np.int32(HALF_RANGE)
+    noise = below.astype(dtype)
+    noise += dtype.type(0.5)
+    np.subtract(np.int32(2 * HALF_RANGE - 1), below, out=below)
+    noise /= below + dtype.type(0.5)
+    np.log(noise, out=noise)
+    margins = np.ascontiguousarray((logits - noise).reshape(-1, n_units).T)
+    states = np.empty_like(margins)
+    for start in range(0, n_units, _LATERAL_BLOCK):
+        stop = min(start + _LATERAL_BLOCK, n_units)
+        if start:
+            margins[start:stop] += lateral[:start, start:stop].T @ states[:start]
+        for unit in range(start, stop):
+            if unit > start:
+                margins[unit] += lateral[start:unit, unit] @ states[start:unit]
+            np.greater(margins[unit], 0, out=states[unit])
+    return np.ascontiguousarray(states.T).reshape(bits.shape)
 
 
 class Bernoulli:

@@ -1,0 +1,374 @@
+"""Speed of training, coding, scoring and sampling against their matrix products.
+
+    python benchmarks/speed.py [--repeat 7] [--only WORD] [--dtype float32]
+
+Every row compares two things measured in turn, A B A B, in one process; it
+prints the medians and the ratio of the medians, and appends them to
+benchmarks/results/speed.csv. "floor" is the matrix products alone, with BLAS's
+own threads; PyTorch rows appear where torch can be imported.
+"""
+
+import argparse
+import csv
+import platform
+import sys
+import time
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import sklearn
+import threadpoolctl
+from sklearn.neural_network import BernoulliRBM
+
+from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._parallel import workers
+
+RESULTS = Path(__file__).parent / "results" / "speed.csv"
+
+
+def binary(n_rows, n_columns, dtype, seed=0):
+    """Return binary rows, a fifth of them ones."""
+    rng = np.random.default_rng(seed)
+    return (rng.random((n_rows, n_columns)) < 0.2).astype(dtype)
+
+
+def in_turn(first, second, repeat, inner):
+    """Return the median seconds a call of two functions, measured A B A B."""
+    times = [], []
+    for function in (first, second):
+        function()
+    for _ in range(repeat):
+        for function, found in zip((first, second), times, strict=True):
+            start = time.perf_counter()
+            for _ in range(inner):
+                function()
+            found.append((time.perf_counter() - start) / inner)
+    return tuple(float(np.median(found)) for found in times)
+
+
+# ------------------------------------------------------------------ one step
+
+
+def our_step(stack, sizes, batch, dtype, **parameters):
+    """Return a function that trains one minibatch."""
+    X = binary(batch, sizes[0], dtype)
+    machine = HelmholtzMachine(
+        sizes[1:], batch_size=batch, random_state=0, **parameters
+    )
+    state = machine.partial_fit(X)._resume()
+    step = machine._step(state, X)
+    team = stack.enter_context(workers(None))
+    run = machine._runner(team, step)
+    index = np.arange(batch)
+    return lambda: step(index, 0.01, run)
+
+
+def step_floor(sizes, batch, dtype, n_particles=1):
+    """Return a function that does a step's matrix products alone.
+
+    Wake: x W once a row, then K particles through every other product. Sleep:
+    down, up, gradient. The first recognition gradient sums over particles
+    before its product. Outputs feed no later product, so that no value grows.
+    """
+    products = []
+    for level, (below, above) in enumerate(pairwise(sizes)):
+        one = _Products(below, above, batch, dtype)
+        many = _Products(below, above, batch * n_particles, dtype)
+        wake_up = one if level == 0 else many
+        products += [wake_up.up, many.down, many.gradient]
+        if n_particles > 1:
+            products.append(wake_up.gradient)
+        products += [one.down, one.up, one.gradient]
+    return lambda: [np.dot(a, b, out=out) for a, b, out in products]
+
+
+class _Products:
+    """The three products between two layers, as (a, b, out)."""
+
+    def __init__(self, below, above, n_rows, dtype):
+        W = np.ones((below, above), dtype)
+        low, high = np.ones((n_rows, below), dtype), np.ones((n_rows, above), dtype)
+        self.up = low, W, np.empty_like(high)
+        self.down = high, W.T, np.empty_like(low)
+        self.gradient = low.T, high, np.empty_like(W)
+
+
+def torch_step(sizes, batch, dtype, *, autograd):
+    """Return the same wake-sleep step in PyTorch, or None without it."""
+    try:
+        import torch  # noqa: PLC0415
+    except ImportError:
+        return None
+    kind = {np.float32: torch.float32, np.float64: torch.float64}[dtype]
+    x = torch.from_numpy(binary(batch, sizes[0], dtype))
+    up = [torch.randn(a, b, dtype=kind) * 0.1 for a, b in _pairs(sizes)]
+    down = [torch.zeros(b, a, dtype=kind) for a, b in _pairs(sizes)]
+    up_bias = [torch.zeros(b, dtype=kind) for b in sizes[1:]]
+    down_bias = [torch.zeros(a, dtype=kind) for a in sizes]
+    parameters = (up, up_bias, down, down_bias)
+    step = _autograd if autograd else _by_hand
+    return step(torch, x, parameters, batch)
+
+
+def _pairs(sizes):
+    return list(pairwise(sizes))
+
+
+def _sample_up(torch, x, up, up_bias):
+    states = [x]
+    for W, b in zip(up, up_bias, strict=True):
+        p = torch.sigmoid(torch.addmm(b, states[-1], W))
+        states.append(torch.bernoulli(p))
+    return states
+
+
+def _sample_down(torch, down, down_bias, batch):
+    p = torch.sigmoid(down_bias[-1]).expand(batch, -1)
+    states = [torch.bernoulli(p)]
+    for W, b in zip(down[::-1], down_bias[-2::-1], strict=True):
+        states.append(torch.bernoulli(torch.sigmoid(torch.addmm(b, states[-1], W))))
+    return states[::-1]
+
+
+def _by_hand(torch, x, parameters, batch, rate=0.01, momentum=0.9):
+    """Hand-written gradients, momentum inside addmm_."""
+    up, up_bias, down, down_bias = parameters
+    memory = [[torch.zeros_like(p) for p in group] for group in parameters]
+
+    def learn(child, parent, W, b, velocity_W, velocity_b):
+        residual = child - torch.sigmoid(torch.addmm(b, parent, W))
+        velocity_W.addmm_(parent.T, residual, beta=momentum, alpha=1 / batch)
+        velocity_b.mul_(momentum).add_(residual.mean(0))
+
+    def apply(group, velocities):
+        for p, v in zip(group, velocities, strict=True):
+            p.add_(v, alpha=rate)
+
+    def step():
+        with torch.no_grad():
+            s = _sample_up(torch, x, up, up_bias)
+            d = _sample_down(torch, down, down_bias, batch)
+            for i in range(len(up)):
+                learn(s[i], s[i + 1], down[i], down_bias[i], memory[2][i], memory[3][i])
+                learn(d[i + 1], d[i], up[i], up_bias[i], memory[0][i], memory[1][i])
+            prior = (s[-1] - torch.sigmoid(down_bias[-1])).mean(0)
+            memory[3][-1].mul_(momentum).add_(prior)
+            for group, velocities in zip(parameters, memory, strict=True):
+                apply(group, velocities)
+
+    return step
+
+
+def _autograd(torch, x, parameters, batch):
+    """Gradients by autograd, PyTorch's own SGD."""
+    up, up_bias, down, down_bias = parameters
+    every = [p.requires_grad_() for group in parameters for p in group]
+    optimizer = torch.optim.SGD(every, lr=0.01, momentum=0.9)
+    loss_of = torch.nn.functional.binary_cross_entropy_with_logits
+
+    def step():
+        with torch.no_grad():
+            s = _sample_up(torch, x, up, up_bias)
+            d = _sample_down(torch, down, down_bias, batch)
+        loss = loss_of(down_bias[-1].expand(batch, -1), s[-1], reduction="sum")
+        for i in range(len(up)):
+            wake = torch.addmm(down_bias[i], s[i + 1], down[i])
+            asleep = torch.addmm(up_bias[i], d[i], up[i])
+            loss = loss + loss_of(wake, s[i], reduction="sum")
+            loss = loss + loss_of(asleep, d[i + 1], reduction="sum")
+        optimizer.zero_grad()
+        (loss / batch).backward()
+        optimizer.step()
+
+    return step
+
+
+STEPS = [
+    ((64, 100), 50, 200),
+    ((784, 200), 100, 60),
+    ((784, 500), 100, 30),
+    ((784, 1000), 200, 10),
+]
+PLAIN = {"learning_rule": "wake-sleep"}
+
+
+def step_rows(dtype, repeat):
+    """Yield (what, A's name, B's name, seconds of A, seconds of B)."""
+    for sizes, batch, inner in STEPS:
+        name = f"wake-sleep step {'-'.join(map(str, sizes))} batch {batch}"
+        others = {
+            "floor": step_floor(sizes, batch, dtype),
+            "torch by hand": torch_step(sizes, batch, dtype, autograd=False),
+            "torch autograd": torch_step(sizes, batch, dtype, autograd=True),
+        }
+        for other, function in others.items():
+            if function is not None:
+                yield (
+                    name,
+                    "ours",
+                    other,
+                    *step_pair(function, repeat, inner, sizes, batch, dtype, **PLAIN),
+                )
+    sizes, batch = (784, 200, 200), 100
+    floor = step_floor(sizes, batch, dtype, n_particles=5)
+    name = "reweighted step K=5 784-200-200 batch 100"
+    yield name, "ours", "floor", *step_pair(floor, repeat, 15, sizes, batch, dtype)
+
+
+def step_pair(other, repeat, inner, sizes, batch, dtype, **parameters):
+    """Time our step against another; BLAS is limited only while ours runs."""
+    times = [], []
+    for _ in range(repeat + 1):
+        with ExitStack() as stack:
+            step = our_step(stack, sizes, batch, dtype, **parameters)
+            step()
+            start = time.perf_counter()
+            for _ in range(inner):
+                step()
+            times[0].append((time.perf_counter() - start) / inner)
+        other()
+        start = time.perf_counter()
+        for _ in range(inner):
+            other()
+        times[1].append((time.perf_counter() - start) / inner)
+    return tuple(float(np.median(found[1:])) for found in times)
+
+
+# ------------------------------------------------- epochs, codes, scores, dreams
+
+
+def whole_rows(dtype, repeat):
+    """Yield rows of whole calls against BernoulliRBM's and their products."""
+    X = binary(10_000, 784, dtype)
+    for batch in (100, 10):
+        rows = X if batch == 100 else X[:2000]
+        ours = HelmholtzMachine(200, batch_size=batch, max_iter=1, **PLAIN)
+        rbm = BernoulliRBM(200, batch_size=batch, n_iter=1)
+        name = f"epoch of {len(rows)} rows 784-200 batch {batch}"
+        pair = in_turn(
+            lambda m=ours, r=rows: m.fit(r), lambda m=rbm, r=rows: m.fit(r), repeat, 1
+        )
+        yield name, "ours", "BernoulliRBM", *pair
+    big = binary(60_000, 784, dtype)
+    machine = HelmholtzMachine(500, max_iter=1, **PLAIN).fit(X[:200])
+    rbm = BernoulliRBM(500, n_iter=1).fit(X[:200])
+    W = machine.recognition_coefs_[0]
+    out = np.empty((len(big), 500), dtype)
+    name = "transform 60,000 x 784 -> 500"
+    code = lambda: machine.transform(big)
+    yield (
+        name,
+        "ours",
+        "one product",
+        *in_turn(code, lambda: np.dot(big, W, out=out), repeat, 1),
+    )
+    yield (
+        name,
+        "ours",
+        "BernoulliRBM",
+        *in_turn(code, lambda: rbm.transform(big), repeat, 1),
+    )
+    machine.set_params(n_score_samples=1)
+    visible = np.empty((len(X), 784), dtype)
+    hidden = np.empty((len(X), 500), dtype)
+
+    def products():
+        np.dot(X, W, out=hidden)
+        np.dot(hidden, machine.components_, out=visible)
+
+    score = lambda: machine.score_samples(X)
+    yield (
+        "score_samples 10,000 x 784 1 particle",
+        "ours",
+        "products",
+        *in_turn(score, products, repeat, 1),
+    )
+    down = lambda: np.dot(hidden, machine.components_, out=visible)
+    dream = lambda: machine.sample(10_000, random_state=0)
+    yield (
+        "sample 10,000 of 784-500",
+        "ours",
+        "products",
+        *in_turn(dream, down, repeat, 1),
+    )
+
+
+def sparse_rows(dtype, repeat):
+    """Yield an epoch on CSR against the products with dense output."""
+    X = sp.random_array(
+        (20_000, 10_000), density=0.01, format="csr", dtype=dtype, rng=0
+    )
+    X.data[:] = 1
+    machine = HelmholtzMachine(100, max_iter=1, **PLAIN)
+    W, batch = np.ones((10_000, 100), dtype), 100
+    low, high = np.ones((batch, 10_000), dtype), np.ones((batch, 100), dtype)
+    grad = W.copy()
+
+    def products():
+        for _ in range(len(range(0, X.shape[0], batch))):
+            for _ in range(2):
+                np.dot(high, W.T, out=low)
+                np.dot(low.T, high, out=grad)
+            np.dot(low, W, out=high)
+            high[:] = 1
+
+    pair = in_turn(lambda: machine.fit(X), products, max(2, repeat // 2), 1)
+    yield (
+        "epoch on CSR 20,000 x 10,000 at 1 percent, 100 units",
+        "ours",
+        "products",
+        *pair,
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--only", default="", help="step, whole or sparse")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    options = parser.parse_args()
+    dtype = {"float32": np.float32, "float64": np.float64}[options.dtype]
+    print("command:", " ".join(sys.argv))
+    print(
+        f"numpy {np.__version__}, scikit-learn {sklearn.__version__}, {platform.machine()}"
+    )
+    for library in threadpoolctl.threadpool_info():
+        print(
+            {
+                k: library[k]
+                for k in ("internal_api", "version", "num_threads", "architecture")
+                if k in library
+            }
+        )
+    groups = {"step": step_rows, "whole": whole_rows, "sparse": sparse_rows}
+    found = []
+    for group, rows in groups.items():
+        if options.only in group:
+            for row in rows(dtype, options.repeat):
+                found.append((options.dtype, *row))
+                what, a, b, seconds_a, seconds_b = row
+                print(
+                    f"{what:<52} {seconds_a * 1e3:10.3f} ms  {b:<14} {seconds_b * 1e3:10.3f} ms  ratio {seconds_a / seconds_b:6.3f}",
+                    flush=True,
+                )
+    save(found)
+
+
+def save(rows):
+    """Append rows to the results."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    new = not RESULTS.exists()
+    with RESULTS.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(
+                ["dtype", "what", "a", "b", "seconds_a", "seconds_b", "ratio"]
+            )
+        writer.writerows([*row, round(row[-2] / row[-1], 4)] for row in rows)
+
+
+if __name__ == "__main__":
+    main()
