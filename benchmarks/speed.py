@@ -10,10 +10,10 @@ own threads; PyTorch rows appear where torch can be imported.
 
 import argparse
 import csv
-import platform
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._parallel import workers
 
+LIBRARY_KEYS = "internal_api", "version", "num_threads", "architecture"
 RESULTS = Path(__file__).parent / "results" / "speed.csv"
 
 
@@ -196,7 +197,7 @@ PLAIN = {"learning_rule": "wake-sleep"}
 
 
 def step_rows(dtype, repeat):
-    """Yield (what, A's name, B's name, seconds of A, seconds of B)."""
+    """Yield (what, the other's name, our seconds, the other's)."""
     for sizes, batch, inner in STEPS:
         name = f"wake-sleep step {'-'.join(map(str, sizes))} batch {batch}"
         others = {
@@ -215,7 +216,7 @@ def step_rows(dtype, repeat):
     sizes, batch = (784, 200, 200), 100
     floor = step_floor(sizes, batch, dtype, n_particles=5)
     name = "reweighted step K=5 784-200-200 batch 100"
-    yield name, "ours", "floor", *step_pair(floor, repeat, 15, sizes, batch, dtype)
+    yield name, "floor", *step_pair(floor, repeat, 15, sizes, batch, dtype)
 
 
 def step_pair(other, repeat, inner, sizes, batch, dtype, **parameters):
@@ -243,57 +244,37 @@ def step_pair(other, repeat, inner, sizes, batch, dtype, **parameters):
 def whole_rows(dtype, repeat):
     """Yield rows of whole calls against BernoulliRBM's and their products."""
     X = binary(10_000, 784, dtype)
-    for batch in (100, 10):
-        rows = X if batch == 100 else X[:2000]
+    for batch, rows in ((100, X), (10, X[:2000])):
         ours = HelmholtzMachine(200, batch_size=batch, max_iter=1, **PLAIN)
         rbm = BernoulliRBM(200, batch_size=batch, n_iter=1)
         name = f"epoch of {len(rows)} rows 784-200 batch {batch}"
-        pair = in_turn(
-            lambda m=ours, r=rows: m.fit(r), lambda m=rbm, r=rows: m.fit(r), repeat, 1
-        )
-        yield name, "ours", "BernoulliRBM", *pair
-    big = binary(60_000, 784, dtype)
-    machine = HelmholtzMachine(500, max_iter=1, **PLAIN).fit(X[:200])
-    rbm = BernoulliRBM(500, n_iter=1).fit(X[:200])
-    W = machine.recognition_coefs_[0]
-    out = np.empty((len(big), 500), dtype)
-    name = "transform 60,000 x 784 -> 500"
-    code = lambda: machine.transform(big)
-    yield (
-        name,
-        "ours",
-        "one product",
-        *in_turn(code, lambda: np.dot(big, W, out=out), repeat, 1),
-    )
-    yield (
-        name,
-        "ours",
-        "BernoulliRBM",
-        *in_turn(code, lambda: rbm.transform(big), repeat, 1),
-    )
-    machine.set_params(n_score_samples=1)
+        pair = in_turn(partial(ours.fit, rows), partial(rbm.fit, rows), repeat, 1)
+        yield name, "BernoulliRBM", *pair
+    machine = HelmholtzMachine(500, max_iter=1, n_score_samples=1, **PLAIN)
+    machine.fit(X[:200])
+    yield from transform_rows(machine, X, dtype, repeat)
+    W, theta = machine.recognition_coefs_[0], machine.components_
     visible = np.empty((len(X), 784), dtype)
     hidden = np.empty((len(X), 500), dtype)
+    up, down = partial(np.dot, X, W, out=hidden), partial(np.dot, hidden, theta)
+    down = partial(down, out=visible)
+    score = partial(machine.score_samples, X)
+    pair = in_turn(score, lambda: (up(), down()), repeat, 1)
+    yield "score_samples 10,000 x 784 1 particle", "products", *pair
+    dream = partial(machine.sample, 10_000, random_state=0)
+    yield "sample 10,000 of 784-500", "products", *in_turn(dream, down, repeat, 1)
 
-    def products():
-        np.dot(X, W, out=hidden)
-        np.dot(hidden, machine.components_, out=visible)
 
-    score = lambda: machine.score_samples(X)
-    yield (
-        "score_samples 10,000 x 784 1 particle",
-        "ours",
-        "products",
-        *in_turn(score, products, repeat, 1),
-    )
-    down = lambda: np.dot(hidden, machine.components_, out=visible)
-    dream = lambda: machine.sample(10_000, random_state=0)
-    yield (
-        "sample 10,000 of 784-500",
-        "ours",
-        "products",
-        *in_turn(dream, down, repeat, 1),
-    )
+def transform_rows(machine, X, dtype, repeat):
+    """Yield the coding of many rows."""
+    big = binary(60_000, 784, dtype)
+    rbm = BernoulliRBM(500, n_iter=1).fit(X[:200])
+    out = np.empty((len(big), 500), dtype)
+    name = "transform 60,000 x 784 -> 500"
+    code = partial(machine.transform, big)
+    product = partial(np.dot, big, machine.recognition_coefs_[0], out=out)
+    yield name, "one product", *in_turn(code, product, repeat, 1)
+    yield name, "BernoulliRBM", *in_turn(code, partial(rbm.transform, big), repeat, 1)
 
 
 def sparse_rows(dtype, repeat):
@@ -315,13 +296,8 @@ def sparse_rows(dtype, repeat):
             np.dot(low, W, out=high)
             high[:] = 1
 
-    pair = in_turn(lambda: machine.fit(X), products, max(2, repeat // 2), 1)
-    yield (
-        "epoch on CSR 20,000 x 10,000 at 1 percent, 100 units",
-        "ours",
-        "products",
-        *pair,
-    )
+    pair = in_turn(partial(machine.fit, X), products, max(2, repeat // 2), 1)
+    yield "epoch on CSR 20,000 x 10,000, 1 percent, 100 units", "products", *pair
 
 
 def main():
@@ -332,29 +308,24 @@ def main():
     options = parser.parse_args()
     dtype = {"float32": np.float32, "float64": np.float64}[options.dtype]
     print("command:", " ".join(sys.argv))
-    print(
-        f"numpy {np.__version__}, scikit-learn {sklearn.__version__}, {platform.machine()}"
-    )
+    print(f"numpy {np.__version__}, scikit-learn {sklearn.__version__}")
     for library in threadpoolctl.threadpool_info():
-        print(
-            {
-                k: library[k]
-                for k in ("internal_api", "version", "num_threads", "architecture")
-                if k in library
-            }
-        )
+        print({key: library.get(key) for key in LIBRARY_KEYS})
     groups = {"step": step_rows, "whole": whole_rows, "sparse": sparse_rows}
     found = []
     for group, rows in groups.items():
         if options.only in group:
             for row in rows(dtype, options.repeat):
                 found.append((options.dtype, *row))
-                what, a, b, seconds_a, seconds_b = row
-                print(
-                    f"{what:<52} {seconds_a * 1e3:10.3f} ms  {b:<14} {seconds_b * 1e3:10.3f} ms  ratio {seconds_a / seconds_b:6.3f}",
-                    flush=True,
-                )
+                report(*row)
     save(found)
+
+
+def report(what, other, seconds, other_seconds):
+    """Print one comparison."""
+    ours = f"{what:<52} {seconds * 1e3:10.3f} ms"
+    theirs = f"{other:<14} {other_seconds * 1e3:10.3f} ms"
+    print(f"{ours}  {theirs}  ratio {seconds / other_seconds:6.3f}", flush=True)
 
 
 def save(rows):
@@ -364,9 +335,7 @@ def save(rows):
     with RESULTS.open("a", newline="") as file:
         writer = csv.writer(file)
         if new:
-            writer.writerow(
-                ["dtype", "what", "a", "b", "seconds_a", "seconds_b", "ratio"]
-            )
+            writer.writerow(["dtype", "what", "other", "ours_s", "other_s", "ratio"])
         writer.writerows([*row, round(row[-2] / row[-1], 4)] for row in rows)
 
 

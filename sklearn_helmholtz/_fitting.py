@@ -75,7 +75,8 @@ class Fitting:
             warnings.warn(_DIVERGED, ConvergenceWarning, stacklevel=3)
         self._conclude(watch)
         context.call_on_fit_task_end(
-            **hooks, reconstruction_attributes=lambda: attributes(watch.result)
+            **hooks,
+            reconstruction_attributes=lambda: _for_callbacks(watch.result.copy()),
         )
 
     def _watch(self, state):
@@ -121,7 +122,7 @@ class Fitting:
                 self._report(watch, step.rows.n_rows, started)
             stop |= task.call_on_fit_task_end(
                 **hooks,
-                reconstruction_attributes=lambda: attributes(watch.last.copy()),
+                reconstruction_attributes=lambda: _for_callbacks(watch.last.copy()),
             )
             if stop:
                 break
@@ -243,6 +244,11 @@ class Fitting:
 
     def _publish(self, state):
         vars(self).update(attributes(state))
+
+
+def _for_callbacks(state):
+    """Return the attributes of a machine that is handed to callbacks."""
+    return attributes(state) | {"_in_callback": True}
 
 
 @contextmanager

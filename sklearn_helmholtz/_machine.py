@@ -673,7 +673,8 @@ class HelmholtzMachine(
         score : float
             Mean negative free energy.
         """
-        return float(np.mean(self.score_samples(X)))
+        value = float(np.mean(self.score_samples(X)))
+        return _LoggedScore(value) if getattr(self, "_in_callback", False) else value
 
     def log_likelihood(
         self,
@@ -777,6 +778,20 @@ class HelmholtzMachine(
     def _checked_rows(self, X):
         check_is_fitted(self)
         return self._rows(self._validate(X, reset=False))
+
+
+class _LoggedScore(float):
+    """A float that `dict.update` takes as well.
+
+    The machines that callbacks get return it: scikit-learn 1.9's
+    ``ScoringMonitor(scoring=None)`` updates a dict with what `score` returns.
+    """
+
+    def keys(self):
+        return ["score"]
+
+    def __getitem__(self, key):
+        return float(self)
 
 
 def _positive(name, value):

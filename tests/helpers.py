@@ -1,0 +1,72 @@
+"""Small machines for the tests, as the package's and as the oracles' types."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from sklearn_helmholtz._belief_network import Layer, Machine
+from sklearn_helmholtz._random import Stream
+from sklearn_helmholtz._units import Bernoulli, Gaussian
+
+
+def stream(seed=0):
+    """Return a Stream of draws."""
+    return Stream(np.random.Generator(np.random.SFC64(seed)))
+
+
+def random_machine(sizes, seed=0, *, gaussian=False, lateral=False, scale=1.0):
+    """Return a Machine with normal parameters, sizes bottom-up."""
+    rng = np.random.default_rng(seed)
+
+    def layer(n_parents, n_units, units):
+        weights = rng.normal(0, scale, (n_parents, n_units))
+        return Layer(weights, rng.normal(0, scale, n_units), units)
+
+    visible = Gaussian(rng.uniform(0.3, 1.5, sizes[0])) if gaussian else Bernoulli()
+    generative = [
+        layer(above, below, visible if level == 0 else Bernoulli())
+        for level, (below, above) in enumerate(pairwise([*sizes, 0]))
+    ]
+    recognition = [layer(below, above, Bernoulli()) for below, above in pairwise(sizes)]
+    beside = []
+    if lateral:
+        for size in sizes[1:]:
+            one = layer(size, size, Bernoulli())
+            beside.append(one._replace(weights=np.triu(one.weights, 1)))
+    return Machine(tuple(generative), tuple(recognition), tuple(beside))
+
+
+def plain(machine):
+    """Return a Machine as the oracles' dict."""
+    found = {
+        "generative": [layer[:2] for layer in machine.generative],
+        "recognition": [layer[:2] for layer in machine.recognition],
+    }
+    if machine.lateral:
+        found["lateral"] = [layer[:2] for layer in machine.lateral]
+    units = machine.generative[0].units
+    if not units.binary:
+        found["variance"] = units.variance
+    return found
+
+
+def with_parameter(machine, network, level, which, value):
+    """Return the machine with one layer's weights or bias replaced."""
+    layers = list(getattr(machine, network))
+    layers[level] = layers[level]._replace(**{which: value})
+    return machine._replace(**{network: tuple(layers)})
+
+
+def draws(table, n_rows, seed, dtype=np.float32):
+    """Return n_rows images drawn from {image: probability}."""
+    images, chances = np.array(list(table)), np.array(list(table.values()))
+    rng = np.random.default_rng(seed)
+    places = rng.choice(len(images), size=n_rows, p=chances / chances.sum())
+    return images[places].astype(dtype)
+
+
+def divergence_bits(table, machine):
+    """Return KL(table || machine) in bits, by enumeration."""
+    images, chances = np.array(list(table)), np.array(list(table.values()))
+    log_p = machine.exact_log_likelihood(images)
+    return float(np.sum(chances * (np.log(chances) - log_p)) / np.log(2))

@@ -1,0 +1,130 @@
+"""Samples of both networks match the tables that plain loops give."""
+
+import numpy as np
+import oracles
+import pytest
+from helpers import plain, random_machine, stream
+from scipy.stats import chisquare
+
+from sklearn_helmholtz._belief_network import (
+    Scratch,
+    down_mean,
+    down_pass,
+    up_means,
+    up_pass,
+)
+
+N_DRAWS = 40_000
+#: Level of every chi-square test here; seeds are fixed.
+LEVEL = 1e-4
+
+
+def table_test(states, probabilities):
+    """Assert that the rows of states follow {state: probability}."""
+    keys = {state: place for place, state in enumerate(probabilities)}
+    counts = np.zeros(len(keys))
+    for row in states:
+        counts[keys[tuple(row)]] += 1
+    expected = np.array(list(probabilities.values())) * len(states)
+    rare = expected < 5
+    if rare.any():
+        counts = np.append(counts[~rare], counts[rare].sum())
+        expected = np.append(expected[~rare], expected[rare].sum())
+    assert chisquare(counts, expected).pvalue > LEVEL
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sizes", [(3, 2), (2, 2, 2), (2, 2, 1, 2)])
+def test_dreams_follow_the_joint_distribution(sizes, dtype):
+    machine = cast(random_machine(sizes), dtype)
+    states = down_pass(machine.generative, N_DRAWS, stream(), Scratch(dtype))
+    table = plain(random_machine(sizes))
+    joint = {
+        (*x, *sum(map(tuple, s), ())): np.exp(oracles.log_joint(table, x, s))
+        for x in oracles.all_states(sizes[0])
+        for s in oracles.hidden_states(table)
+    }
+    assert sum(joint.values()) == pytest.approx(1)
+    table_test(np.hstack(states), joint)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("lateral", [False, True])
+@pytest.mark.parametrize("sizes", [(3, 4), (2, 3, 2), (2, 2, 1, 2)])
+def test_recognised_states_follow_q(sizes, lateral, dtype):
+    machine = cast(random_machine(sizes, lateral=lateral), dtype)
+    table = plain(random_machine(sizes, lateral=lateral))
+    x = np.arange(sizes[0]) % 2
+    rows = np.tile(x.astype(dtype), (N_DRAWS, 1))
+    states = up_pass(machine, rows, stream(1), Scratch(dtype))
+    assert states[0] is rows
+    q = {
+        sum(map(tuple, s), ()): np.exp(oracles.log_recognition(table, x, s))
+        for s in oracles.hidden_states(table)
+    }
+    table_test(np.hstack(states[1:]), q)
+
+
+def test_lateral_blocks_do_not_show(monkeypatch):
+    machine = random_machine((3, 9), lateral=True)
+    rows = np.tile([1.0, 0.0, 1.0], (500, 1))
+    whole = up_pass(machine, rows, stream(1), Scratch(float))[1]
+    monkeypatch.setattr("sklearn_helmholtz._units._LATERAL_BLOCK", 2)
+    blocks = up_pass(machine, rows, stream(1), Scratch(float))[1]
+    np.testing.assert_array_equal(whole, blocks)
+
+
+def test_gaussian_dreams_have_the_mean_and_variance_of_their_layer():
+    machine = random_machine((2, 1), gaussian=True)
+    x, s = down_pass(machine.generative, N_DRAWS, stream(), Scratch(float))
+    for on in (0, 1):
+        some = x[s[:, 0] == on]
+        layer = machine.generative[0]
+        mean = layer.bias + on * layer.weights[0]
+        error = np.sqrt(layer.units.variance / len(some))
+        assert (np.abs(some.mean(axis=0) - mean) < 4.5 * error).all()
+        ratio = some.var(axis=0) / layer.units.variance
+        assert (np.abs(ratio - 1) < 4.5 * np.sqrt(2 / len(some))).all()
+
+
+def test_means_pass_through_layers_as_probabilities():
+    machine = random_machine((3, 2, 2))
+    x = np.array([[1.0, 0.0, 0.3]])
+    means = up_means(machine, x)
+    states = x[0]
+    for layer, found in zip(machine.recognition, means, strict=True):
+        logits = oracles.linear(states, *layer[:2])
+        states = [oracles.sigmoid(a) for a in logits]
+        np.testing.assert_allclose(found[0], states)
+    down = down_mean(machine.generative[:2], means[1])
+    for layer in machine.generative[1::-1]:
+        states = [oracles.sigmoid(a) for a in oracles.linear(states, *layer[:2])]
+    np.testing.assert_allclose(down[0], states)
+
+
+def test_lateral_means_see_the_means_before_them():
+    machine = random_machine((2, 3), lateral=True)
+    recognition, lateral = machine.recognition[0], machine.lateral[0]
+    x = [1.0, 0.0]
+    logits = oracles.linear(x, recognition.weights, recognition.bias)
+    means = []
+    for j in range(3):
+        a = logits[j] + lateral.bias[j]
+        a += sum(means[i] * lateral.weights[i, j] for i in range(j))
+        means.append(oracles.sigmoid(a))
+    np.testing.assert_allclose(up_means(machine, np.array([x]))[0][0], means)
+
+
+def cast(machine, dtype):
+    """Return a binary machine in another dtype."""
+    return type(machine)(
+        *(
+            tuple(
+                layer._replace(
+                    weights=layer.weights.astype(dtype), bias=layer.bias.astype(dtype)
+                )
+                for layer in network
+            )
+            for network in machine
+        )
+    )

@@ -1,0 +1,111 @@
+"""Rows: blocks, moments and ranges of dense and sparse data."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from sklearn_helmholtz._data import Rows, is_binary, moments, value_range
+from sklearn_helmholtz._start import initial_machine, inside_unit_interval
+from sklearn_helmholtz._units import Bernoulli
+
+
+def data(dtype=np.float64):
+    rng = np.random.default_rng(0)
+    return (rng.normal(3, 2, (50, 6)) * (rng.random((50, 6)) < 0.4)).astype(dtype)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, np.asfortranarray, sp.csr_array])
+@pytest.mark.parametrize("with_out", [False, True])
+def test_blocks_are_the_rows_moved_and_scaled(kind, with_out):
+    X = data()
+    location, scale = X.mean(axis=0), X.std(axis=0)
+    for index in (slice(3, 9), np.array([7, 1, 1, 30])):
+        for settings, expected in (
+            ({}, X[index]),
+            ({"clip": True}, np.clip(X[index], 0, 1)),
+            (
+                {"location": location, "scale": scale},
+                (X[index] - location) / scale,
+            ),
+        ):
+            out = np.empty(expected.shape) if with_out else None
+            rows = Rows(kind(X), **settings)
+            found = rows.take(index, out=out)
+            np.testing.assert_allclose(found, expected)
+            assert out is None or found is out
+            np.testing.assert_allclose(
+                rows.subset(np.array([4, 2])).take(slice(0, 2)),
+                rows.take(np.array([4, 2])),
+            )
+
+
+def test_reading_blocks_changes_no_data():
+    X = data()
+    before = X.copy()
+    X.setflags(write=False)
+    Rows(X, clip=True).take(slice(0, 9))
+    Rows(X, location=X.mean(axis=0), scale=np.ones(6)).take(slice(0, 9))
+    np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("block_size", [7, 4096])
+def test_moments_are_mean_and_deviation_or_one_where_constant(kind, block_size):
+    X = data()
+    X[:, 2] = 5.0
+    mean, scale = moments(kind(X), block_size)
+    np.testing.assert_allclose(mean, X.mean(axis=0))
+    expected = X.std(axis=0)
+    expected[2] = 1
+    np.testing.assert_allclose(scale, expected)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-20, 1e20, 1e300])
+def test_moments_neither_overflow_nor_underflow(size):
+    with np.errstate(all="raise", under="ignore"):
+        mean, scale = moments(data() * size)
+    np.testing.assert_allclose(mean / size, data().mean(axis=0))
+    np.testing.assert_allclose(scale / size, data().std(axis=0))
+
+
+def test_large_offset_costs_no_digits():
+    X = data()
+    np.testing.assert_allclose(moments(X + 1e6)[1], X.std(axis=0), rtol=1e-8)
+
+
+def test_range_counts_the_zeros_that_are_not_stored():
+    X = np.array([[0.5, 0.0], [0.7, 2.0]])
+    assert value_range(sp.csr_array(X)) == value_range(X) == (0.0, 2.0)
+    full = X + 0.1
+    assert value_range(sp.csr_array(full)) == value_range(full)
+    assert value_range(sp.csr_array((3, 4))) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_binary_means_zeros_and_ones_alone(kind):
+    X = (data() > 0).astype(float)
+    assert is_binary(kind(X))
+    X[49, 5] = 0.5
+    assert not is_binary(kind(X))
+
+
+def test_unit_interval_has_room_for_rounding_alone():
+    X = np.array([[0.0, 1.0]])
+    assert inside_unit_interval(X + 1e-15)[0]
+    assert not inside_unit_interval(X + 1e-12)[0]
+    assert inside_unit_interval((X + 1e-6).astype(np.float32))[0]
+
+
+def test_machine_starts_as_independent_units():
+    X = np.clip(data(), 0, 1)
+    machine = initial_machine(
+        Rows(X), Bernoulli(), [7, 3], 0.1, np.random.default_rng(0)
+    )
+    visible = 1 / (1 + np.exp(-machine.generative[0].bias))
+    np.testing.assert_allclose(visible, (X.sum(axis=0) + 1) / 52)
+    for layer in machine.generative:
+        assert not layer.weights.any()
+    # At the mean row a recognition unit is as active as asked for.
+    logits = X.mean(axis=0) @ machine.recognition[0].weights
+    activity = 1 / (1 + np.exp(-logits - machine.recognition[0].bias))
+    np.testing.assert_allclose(activity, 0.1)

@@ -1,0 +1,326 @@
+"""The run of a fit: watched, stopped, interrupted, and never half done."""
+
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import threadpoolctl
+from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._parallel import one_blas_thread, workers
+
+SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 5, "random_state": 0}
+
+
+def binary_rows(n_rows=230, n_features=9, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 2, (n_rows, n_features)).astype(float)
+
+
+def parameters(machine):
+    arrays = [*machine.generative_coefs_, *machine.recognition_coefs_]
+    return np.concatenate([a.ravel() for a in arrays])
+
+
+class Hook:
+    """A callback that calls a function after every epoch."""
+
+    def __init__(self, function):
+        self.function = function
+        self.n_epochs = 0
+        self.torn_down = 0
+
+    def setup(self, estimator, context):
+        self.n_epochs = 0
+
+    def teardown(self, estimator, context):
+        self.torn_down += 1
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
+        if context.task_name == "epoch":
+            self.n_epochs += 1
+            return self.function(self.n_epochs, fitted_estimator, X)
+        return False
+
+
+def raise_at(epoch, error):
+    def function(n_epochs, fitted, X):
+        if n_epochs == epoch:
+            raise error
+
+    return Hook(function)
+
+
+# -------------------------------------------------------------------- callbacks
+
+
+def test_callback_that_returns_true_stops_the_fit():
+    hook = Hook(lambda n_epochs, fitted, X: n_epochs == 2)
+    machine = HelmholtzMachine(**SMALL).set_callbacks(hook).fit(binary_rows())
+    assert machine.n_iter_ == 2
+    assert len(machine.free_energy_curve_) == 2
+    assert hook.torn_down == 1
+    short = HelmholtzMachine(
+        learning_rate_schedule="constant", **SMALL | {"max_iter": 2}
+    )
+    long = HelmholtzMachine(learning_rate_schedule="constant", **SMALL)
+    np.testing.assert_array_equal(
+        parameters(short.fit(binary_rows())),
+        parameters(long.set_callbacks(hook).fit(binary_rows())),
+    )
+
+
+def test_callbacks_get_a_usable_machine_of_their_epoch():
+    scores = []
+
+    def keep(n_epochs, fitted, X):
+        scores.append(fitted.score(X))
+        fitted.sample(2)
+        fitted.partial_fit(X)  # must not disturb the fit that goes on
+
+    X = binary_rows()
+    watched = HelmholtzMachine(**SMALL).set_callbacks(Hook(keep)).fit(X)
+    np.testing.assert_array_equal(
+        parameters(watched), parameters(HelmholtzMachine(**SMALL).fit(X))
+    )
+    assert scores[-1] == pytest.approx(watched.score(X))
+    assert len(set(scores)) == 5
+
+
+def test_scoring_monitor_logs_a_score_an_epoch():
+    monitor = ScoringMonitor(scoring=None)
+    X = binary_rows()
+    machine = HelmholtzMachine(**SMALL).set_callbacks(monitor).fit(X)
+    rows = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert len(rows) == 5
+    assert rows[-1]["score"] == pytest.approx(machine.score(X))
+
+
+def test_progress_bar_works_alone_and_in_pipeline_and_search(capfd):
+    X, y = binary_rows(60), np.arange(60) % 2
+    HelmholtzMachine(**SMALL).set_callbacks(ProgressBar()).fit(X)
+    assert "HelmholtzMachine - fit" in capfd.readouterr().out
+    pipeline = make_pipeline(HelmholtzMachine(**SMALL), LogisticRegression())
+    pipeline.set_callbacks(ProgressBar()).fit(X, y)
+    out = capfd.readouterr().out
+    assert "Pipeline - fit" in out
+    assert "HelmholtzMachine - fit" in out
+    search = GridSearchCV(
+        make_pipeline(HelmholtzMachine(**SMALL), LogisticRegression()),
+        {"helmholtzmachine__hidden_layer_sizes": [(3,), (6, 4)]},
+        cv=2,
+        n_jobs=2,
+    )
+    search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, y)
+    assert "GridSearchCV" in capfd.readouterr().out
+
+
+def test_scoring_monitor_works_in_a_pipeline_and_under_search():
+    X, y = binary_rows(60), np.arange(60) % 2
+    for n_jobs in (1, 2):
+        monitor = ScoringMonitor(scoring=None)
+        machine = HelmholtzMachine(**SMALL).set_callbacks(monitor)
+        search = GridSearchCV(
+            make_pipeline(machine, LogisticRegression()),
+            {"logisticregression__C": [1, 10]},
+            cv=2,
+            n_jobs=n_jobs,
+        ).fit(X, y)
+        assert search.best_estimator_[0].n_iter_ == 5
+        runs = monitor.get_logs(select="all")
+        logged = [row for run in runs for row in run.data]
+        # Two settings x two folds and the refit, five epochs each.
+        assert sum(row["task_name"] == "epoch" for row in logged) == 25
+
+
+# ----------------------------------------------------------------- stopping
+
+
+def test_early_stopping_keeps_the_best_state():
+    X = binary_rows(300)
+    machine = HelmholtzMachine(
+        early_stopping=True,
+        n_iter_no_change=3,
+        learning_rate_schedule="constant",
+        **SMALL | {"max_iter": 200},
+    ).fit(X)
+    curve = machine.validation_free_energy_curve_
+    assert len(curve) == len(machine.free_energy_curve_) == machine.n_iter_ < 200
+    assert np.argmin(curve) == len(curve) - 1 - 3
+    kept = []
+    hook = Hook(lambda n, fitted, X: kept.append(parameters(fitted)))
+    machine.set_callbacks(hook).fit(X)
+    np.testing.assert_array_equal(parameters(machine), kept[np.argmin(curve)])
+
+
+def test_tol_stops_when_the_free_energy_no_longer_improves():
+    settings = SMALL | {"max_iter": 200}
+    machine = HelmholtzMachine(tol=0.5, n_iter_no_change=2, **settings)
+    assert machine.fit(binary_rows()).n_iter_ == 3
+    machine = HelmholtzMachine(tol=None, **SMALL).fit(binary_rows())
+    assert machine.n_iter_ == 5
+    assert not hasattr(machine, "validation_free_energy_curve_")
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.01, 0.3, 1.0, 3.0])
+@pytest.mark.parametrize("kind", ["binary", "gaussian"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_no_learning_rate_leaves_a_nan(rate, kind, optimizer):
+    X = binary_rows()
+    if kind == "gaussian":
+        X = np.random.default_rng(0).normal(0, 5, (230, 9)) + 20 * X
+    machine = HelmholtzMachine(learning_rate=rate, optimizer=optimizer, **SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("always", ConvergenceWarning)
+        machine.fit(X)
+    assert np.isfinite(parameters(machine)).all()
+    assert np.isfinite(machine.score(X))
+
+
+def test_diverging_fit_warns_and_keeps_the_last_sound_parameters():
+    X = np.random.default_rng(0).normal(size=(300, 9))
+    machine = HelmholtzMachine(learning_rate=1e4, **SMALL)
+    with pytest.warns(ConvergenceWarning, match="learning_rate"):
+        machine.fit(X)
+    assert np.isfinite(parameters(machine)).all()
+    assert machine.n_iter_ == len(machine.free_energy_curve_) < 5
+    machine = HelmholtzMachine(**SMALL).fit(X).set_params(learning_rate=1e4)
+    with pytest.raises(ValueError, match="learning_rate"):
+        train_until_it_raises(machine, X)
+    assert np.isfinite(parameters(machine)).all()
+
+
+def train_until_it_raises(machine, X):
+    for _ in range(20):
+        machine.partial_fit(X)
+
+
+def test_verbose_prints_an_aligned_line_an_epoch(capsys):
+    HelmholtzMachine(verbose=1, early_stopping=True, **SMALL).fit(binary_rows())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert len({len(line) for line in lines}) == 1
+    for word in ("epoch", "free energy", "validation", "rows/s", "s left"):
+        assert all(word in line for line in lines)
+
+
+# ------------------------------------------------------------- all or nothing
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("error", [RuntimeError("hook"), MemoryError(), SystemExit()])
+def test_fit_that_raises_leaves_the_estimator_as_it_was(fitted, error):
+    machine = HelmholtzMachine(**SMALL)
+    X = binary_rows()
+    if fitted:
+        machine.fit(X)
+    hook = raise_at(2, error)
+    machine.set_callbacks(hook)
+    before = dict(vars(machine))
+    weights = parameters(machine) if fitted else None
+    with pytest.raises(type(error)):
+        machine.fit(binary_rows(n_features=7))
+    assert hook.torn_down == 1
+    assert vars(machine) == before
+    if fitted:
+        np.testing.assert_array_equal(parameters(machine), weights)
+        assert machine.transform(X).shape == (230, 10)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_bad_data_changes_no_attribute(method):
+    machine = HelmholtzMachine(**SMALL).fit(binary_rows())
+    before = dict(vars(machine))
+    bad = [np.full((3, 9), np.nan), np.full((3, 9), np.inf), np.empty((0, 9))]
+    if method == "partial_fit":
+        bad += [binary_rows(n_features=4), 7 * binary_rows()]
+    for X in bad:
+        with pytest.raises(ValueError, match=r".+"):
+            getattr(machine, method)(X)
+        assert vars(machine) == before
+
+
+def test_interrupted_fit_keeps_the_epochs_done():
+    X = binary_rows()
+    machine = HelmholtzMachine(learning_rate_schedule="constant", **SMALL)
+    machine.set_callbacks(raise_at(2, KeyboardInterrupt()))
+    with pytest.warns(UserWarning, match="interrupted"):
+        machine.fit(X)
+    assert machine.n_iter_ == 2
+    two = HelmholtzMachine(
+        learning_rate_schedule="constant", **SMALL | {"max_iter": 2}
+    ).fit(X)
+    np.testing.assert_array_equal(parameters(machine), parameters(two))
+
+
+# ------------------------------------------------------------------- threads
+
+
+def blas_threads():
+    return [library["num_threads"] for library in threadpoolctl.threadpool_info()]
+
+
+def test_blas_limit_is_restored_and_no_thread_outlives_the_call(monkeypatch):
+    monkeypatch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+    before, alive = blas_threads(), threading.active_count()
+    machine = HelmholtzMachine(n_jobs=2, **SMALL).fit(binary_rows())
+    machine.transform(binary_rows(5000))
+    assert (blas_threads(), threading.active_count()) == (before, alive)
+    machine.set_callbacks(raise_at(1, RuntimeError("hook")))
+    with pytest.raises(RuntimeError, match="hook"):
+        machine.fit(binary_rows())
+    assert (blas_threads(), threading.active_count()) == (before, alive)
+
+
+def test_blas_limit_is_shared_and_the_last_to_leave_restores_it():
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        with one_blas_thread as outer:
+            inside = blas_threads()
+            with one_blas_thread as inner:
+                assert inner == outer
+            assert blas_threads() == inside
+        assert blas_threads() == before
+
+
+def test_workers_pass_on_errors_after_all_calls_have_ended():
+    ended = []
+
+    def fail():
+        raise RuntimeError("first")
+
+    with workers(2) as team:
+        assert team.run([lambda: 1, lambda: 2]) == [1, 2]
+        with pytest.raises(RuntimeError, match="first"):
+            team.run([fail, lambda: ended.append(1)])
+        with pytest.raises(RuntimeError, match="first"):
+            team.run([lambda: ended.append(2), fail])
+    assert sorted(ended) == [1, 2]
+
+
+def test_fits_at_once_in_threads_equal_fits_one_after_another(monkeypatch):
+    monkeypatch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+    X = binary_rows()
+
+    def fit(seed):
+        settings = SMALL | {"random_state": seed}
+        return parameters(HelmholtzMachine(n_jobs=2, **settings).fit(X))
+
+    alone = [fit(seed) for seed in range(6)]
+    before = blas_threads()
+    with ThreadPoolExecutor(4) as executor:
+        together = list(executor.map(fit, range(6)))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert blas_threads() == before

@@ -1,0 +1,210 @@
+"""Expected updates are the derivatives of the enumerated objectives.
+
+Nothing is sampled: the passes are replaced by given states, and the
+regressions' gradients are summed over all states by their probabilities.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import oracles
+import pytest
+from helpers import plain, random_machine, stream, with_parameter
+
+from sklearn_helmholtz import HelmholtzMachine, _learning_rules
+from sklearn_helmholtz._belief_network import Scratch
+from sklearn_helmholtz._learning_rules import LearningRule, reweighted_wake, sleep, wake
+
+SIZES = [(3, 2), (2, 2, 2), (2, 2, 1, 2)]
+STEP = 1e-5
+
+
+def collect(regressions, weight, totals):
+    """Add the regressions' gradients, times a weight, to totals."""
+    for regression in regressions:
+        residual = regression.residual
+        key = regression.network, regression.layer
+        parent = regression.parent
+        if parent is None:
+            parent = np.zeros((len(residual), 0))
+        found = parent.T @ residual, residual.sum(axis=0)
+        before = totals.get(key, (0, 0))
+        totals[key] = tuple(b + weight * f for b, f in zip(before, found, strict=True))
+
+
+def slopes(objective, machine, network, level):
+    """Return central differences of objective(machine) to weights and bias."""
+    found = []
+    for which in ("weights", "bias"):
+        value = getattr(getattr(machine, network)[level], which)
+        slope = np.zeros_like(value)
+        for place in np.ndindex(value.shape):
+            ends = []
+            for sign in (1, -1):
+                moved = value.copy()
+                moved[place] += sign * STEP
+                ends.append(
+                    objective(with_parameter(machine, network, level, which, moved))
+                )
+            slope[place] = (ends[0] - ends[1]) / (2 * STEP)
+        found.append(slope)
+    return found
+
+
+def assert_is_gradient(totals, objective, machine, network, scale=1.0):
+    for level in range(len(getattr(machine, network))):
+        weights, bias = slopes(objective, machine, network, level)
+        if network == "lateral":
+            # What stands on and below the diagonal is no parameter.
+            weights = np.triu(weights, 1)
+            found = np.triu(totals[network, level][0], 1)
+        else:
+            found = totals[network, level][0]
+        by = scale if level == 0 and network == "generative" else 1.0
+        np.testing.assert_allclose(found / by, weights, atol=1e-8)
+        np.testing.assert_allclose(totals[network, level][1] / by, bias, atol=1e-8)
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_expected_wake_update_is_the_gradient(sizes, gaussian, monkeypatch):
+    machine = random_machine(sizes, gaussian=gaussian)
+    x = np.linspace(-1, 2, sizes[0]) if gaussian else np.arange(sizes[0]) % 2.0
+    totals = {}
+    for s in oracles.hidden_states(plain(machine)):
+        states = [x[None], *(np.array([layer]) for layer in s)]
+        monkeypatch.setattr(_learning_rules, "up_pass", lambda *_, s=states: s)
+        q = np.exp(oracles.log_recognition(plain(machine), x, s))
+        collect(wake(machine, x[None], None, Scratch(float), 1.0), q, totals)
+    # Gaussian means step by their natural gradient: the slope times the variance.
+    scale = machine.generative[0].units.variance if gaussian else 1.0
+
+    def objective(m):
+        return oracles.wake_objective(plain(m), [x])
+
+    assert_is_gradient(totals, objective, machine, "generative", scale)
+
+
+@pytest.mark.parametrize("lateral", [False, True])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_expected_sleep_update_is_the_gradient(sizes, lateral, monkeypatch):
+    machine = random_machine(sizes, lateral=lateral)
+    totals = {}
+    for x in oracles.all_states(sizes[0]):
+        for s in oracles.hidden_states(plain(machine)):
+            states = [np.array([layer]) for layer in (x, *s)]
+            monkeypatch.setattr(_learning_rules, "down_pass", lambda *_, s=states: s)
+            p = np.exp(oracles.log_joint(plain(machine), x, s))
+            collect(sleep(machine, 1, None, Scratch(float), 1.0), p, totals)
+
+    def objective(m):
+        return oracles.sleep_objective(plain(m), plain(machine))
+
+    for network in ["recognition", *(["lateral"] if lateral else [])]:
+        assert_is_gradient(totals, objective, machine, network)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kind"),
+    [
+        ((3, 2), {}),
+        ((3, 2, 2), {}),
+        ((3, 2), {"gaussian": True}),
+        ((3, 2, 2), {"lateral": True}),
+    ],
+)
+def test_reweighted_update_is_the_weighted_sum_over_its_particles(
+    sizes, kind, monkeypatch
+):
+    machine = random_machine(sizes, **kind)
+    n_particles, n_rows, share = 4, 3, 0.7
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (n_rows, sizes[0])).astype(float)
+    drawn = [
+        rng.integers(0, 2, (n_particles, n_rows, size)).astype(float)
+        for size in sizes[1:]
+    ]
+    order = iter(drawn)
+    monkeypatch.setattr(
+        type(machine), "draw", lambda *_, out: np.copyto(out, next(order))
+    )
+    found = {}
+    collect(
+        reweighted_wake(
+            machine, x, stream(), Scratch(float), 1 / n_rows, n_particles, share
+        ),
+        1.0,
+        found,
+    )
+    expected = weighted_sums(machine, x, drawn, share)
+    assert set(found) == set(expected)
+    for key, values in expected.items():
+        for one, other in zip(found[key], values, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+def weighted_sums(machine, x, drawn, share):
+    """Return the reweighted update by loops over rows and particles."""
+    table = plain(machine)
+    totals = {}
+    for row in range(len(x)):
+        particles = [[s[k, row] for s in drawn] for k in range(len(drawn[0]))]
+        log_w = [
+            oracles.log_joint(table, x[row], s)
+            - oracles.log_recognition(table, x[row], s)
+            for s in particles
+        ]
+        weights = np.exp(np.array(log_w) - oracles.log_sum(log_w)) / len(x)
+        for s, w in zip(particles, weights, strict=True):
+            add_particle(machine, [x[row], *s], w, share, totals)
+    return totals
+
+
+def add_particle(machine, states, w, share, totals):
+    def add(key, parent, residual, factor):
+        before = totals.get(key, (0, 0))
+        update = np.outer(parent, residual) * factor, residual * factor
+        totals[key] = tuple(b + u for b, u in zip(before, update, strict=True))
+
+    for level, (child, parent) in enumerate(pairwise([*states, np.zeros(0)])):
+        layer = machine.generative[level]
+        mean = np.array(oracles.linear(parent, *layer[:2]))
+        if layer.units.binary:
+            mean = np.array([oracles.sigmoid(a) for a in mean])
+        add(("generative", level), parent, child - mean, w)
+    for level, (parent, child) in enumerate(pairwise(states)):
+        logits = np.array(oracles.linear(parent, *machine.recognition[level][:2]))
+        if machine.lateral:
+            lateral = machine.lateral[level]
+            logits += lateral.bias + child @ lateral.weights
+        residual = child - np.array([oracles.sigmoid(a) for a in logits])
+        add(("recognition", level), parent, residual, w * share)
+        if machine.lateral:
+            add(("lateral", level), child, residual, w * share)
+
+
+def test_reweighted_with_one_particle_and_sleep_alone_is_wake_sleep_exactly():
+    X = np.random.default_rng(0).integers(0, 2, (230, 9)).astype(np.float32)
+    settings = {"hidden_layer_sizes": (6, 3), "max_iter": 4, "random_state": 0}
+    one = HelmholtzMachine(learning_rule="wake-sleep", **settings).fit(X)
+    other = HelmholtzMachine(
+        learning_rule="reweighted-wake-sleep", n_particles=1, wake_share=0, **settings
+    ).fit(X)
+    for name in ("generative_coefs_", "recognition_coefs_", "recognition_intercepts_"):
+        for a, b in zip(getattr(one, name), getattr(other, name), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("n_particles", [1, 5])
+@pytest.mark.parametrize("n_rows", [1, 2, 7, 100])
+def test_lanes_take_every_row_through_each_phase_once(n_particles, n_rows):
+    lanes = LearningRule(n_particles, 1.0, 1.0).lanes(n_rows)
+    for phase in ("wake", "sleep"):
+        rows = [
+            row
+            for lane in lanes
+            for name, part in lane.phases
+            if name == phase
+            for row in range(part.start, part.stop)
+        ]
+        assert sorted(rows) == list(range(n_rows))

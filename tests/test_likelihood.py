@@ -1,0 +1,209 @@
+"""Laws of free energy, importance-weighted and exact likelihoods."""
+
+import itertools
+
+import numpy as np
+import oracles
+import pytest
+from helpers import plain, random_machine
+
+from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._belief_network import Layer
+from sklearn_helmholtz._likelihood import as_float64, estimate, exact_log_likelihood
+from sklearn_helmholtz._units import Bernoulli
+
+MACHINES = [
+    ((4, 3), {}),
+    ((4, 3, 2), {}),
+    ((3, 2, 2, 2), {}),
+    ((4, 3), {"gaussian": True}),
+    ((3, 2, 2), {"gaussian": True}),
+    ((4, 3), {"lateral": True}),
+    ((3, 3, 2), {"lateral": True}),
+]
+
+
+def some_rows(machine, seed=1, n_rows=5):
+    rng = np.random.default_rng(seed)
+    shape = n_rows, len(machine.generative[0].bias)
+    if machine.generative[0].units.binary:
+        return rng.integers(0, 2, shape).astype(float)
+    return rng.normal(0, 1, shape)
+
+
+@pytest.mark.parametrize(("sizes", "kind"), MACHINES)
+def test_joint_of_the_generative_model_sums_to_one(sizes, kind):
+    machine = random_machine(sizes, **kind)
+    if "gaussian" in kind:
+        # Integrating a normal is its own proof; sum the hidden states alone.
+        without = machine._replace(generative=machine.generative)
+        x = some_rows(machine, n_rows=1)
+        log_p = exact_log_likelihood(without, x)[0]
+        assert log_p == pytest.approx(oracles.log_evidence(plain(machine), x[0]))
+        return
+    rows = np.array(oracles.all_states(sizes[0]))
+    assert np.exp(exact_log_likelihood(machine, rows)).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("sizes", "kind"), MACHINES)
+def test_exact_likelihood_equals_the_sum_by_plain_loops(sizes, kind):
+    machine = random_machine(sizes, **kind)
+    rows = some_rows(machine)
+    expected = [oracles.log_evidence(plain(machine), x) for x in rows]
+    np.testing.assert_allclose(exact_log_likelihood(machine, rows), expected)
+    np.testing.assert_allclose(
+        exact_log_likelihood(machine, rows, block_bits=1), expected
+    )
+
+
+@pytest.mark.parametrize(("sizes", "kind"), MACHINES)
+def test_recognition_distribution_sums_to_one(sizes, kind):
+    machine = plain(random_machine(sizes, **kind))
+    x = some_rows(random_machine(sizes, **kind), n_rows=1)[0]
+    logs = [
+        oracles.log_recognition(machine, x, s) for s in oracles.hidden_states(machine)
+    ]
+    assert oracles.log_sum(logs) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("sizes", "kind"), MACHINES)
+def test_mean_log_weight_is_the_negative_free_energy(sizes, kind):
+    # Level: |z| < 4.5 for 35 estimates, false alarm below 3e-4 in all.
+    machine = random_machine(sizes, **kind)
+    n_particles = 20_000
+    for x in some_rows(machine):
+        many = estimate(machine, np.tile(x, (1, 1)), n_particles)
+        exact = -oracles.free_energy(plain(machine), x)
+        spread = log_weight_spread(machine, x)
+        error = spread / np.sqrt(n_particles) + 1e-9
+        assert abs(many.mean_log_weight[0] - exact) < 4.5 * error
+
+
+def log_weight_spread(machine, x):
+    """Return the standard deviation of log p(x, s) - log q(s | x) under q."""
+    table = plain(machine)
+    logs, chances = [], []
+    for s in oracles.hidden_states(table):
+        log_q = oracles.log_recognition(table, x, s)
+        chances.append(np.exp(log_q))
+        logs.append(oracles.log_joint(table, x, s) - log_q)
+    mean = np.dot(chances, logs)
+    return np.sqrt(np.dot(chances, np.square(np.array(logs) - mean)))
+
+
+@pytest.mark.parametrize(("sizes", "kind"), MACHINES)
+def test_gap_of_the_bound_is_the_divergence_of_q_from_the_posterior(sizes, kind):
+    machine = plain(random_machine(sizes, **kind))
+    for x in some_rows(random_machine(sizes, **kind), n_rows=2):
+        gap = oracles.log_evidence(machine, x) + oracles.free_energy(machine, x)
+        assert gap >= 0
+        assert gap == pytest.approx(oracles.divergence_from_posterior(machine, x))
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+def test_weights_have_no_variance_where_q_is_the_posterior(gaussian):
+    machine = random_machine((5, 1), seed=3, gaussian=gaussian)
+    visible, prior = machine.generative
+    theta = visible.weights[0]
+    if gaussian:
+        phi = theta / visible.units.variance
+        shift = -np.sum((theta + 2 * visible.bias) * phi) / 2
+    else:
+        phi = theta
+        shift = np.sum(
+            np.logaddexp(0, visible.bias) - np.logaddexp(0, visible.bias + theta)
+        )
+    posterior = Layer(phi[:, None], prior.bias + shift, Bernoulli())
+    machine = machine._replace(recognition=(posterior,))
+    rows = some_rows(machine, n_rows=20)
+    found = estimate(machine, rows, 50)
+    exact = exact_log_likelihood(machine, rows)
+    np.testing.assert_allclose(found.mean_log_weight, exact, rtol=1e-12)
+    np.testing.assert_allclose(found.log_likelihood, exact, rtol=1e-12)
+    np.testing.assert_allclose(found.effective_sample_size, 50, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("sizes", "kind"), MACHINES)
+def test_bound_rises_with_particles_and_exact_likelihood_lies_above(sizes, kind):
+    machine = random_machine(sizes, scale=0.5, **kind)
+    rows = some_rows(machine, n_rows=12)
+    exact = exact_log_likelihood(machine, rows).mean()
+    runs = {
+        k: np.mean([estimate(machine, rows, k, seed=s)[0].mean() for s in range(200)])
+        for k in (1, 3, 10, 100)
+    }
+    many = estimate(machine, rows, 30_000)
+    for few, more in itertools.pairwise(runs.values()):
+        assert few < more
+    assert runs[10] < exact
+    # The estimates' own error, from the spread of their weights; |z| < 4.5.
+    error = np.mean(1 / np.sqrt(many.effective_sample_size))
+    assert abs(many.log_likelihood.mean() - exact) < 4.5 * error
+    assert error < 0.03
+
+
+def test_estimates_in_chunks_of_particles_equal_one_pass(monkeypatch):
+    machine = random_machine((4, 3, 2))
+    rows = some_rows(machine)
+    whole = estimate(machine, rows, 37)
+    monkeypatch.setattr("sklearn_helmholtz._likelihood.BLOCK_STATES", 10)
+    for one, other in zip(whole, estimate(machine, rows, 37), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_seeds_give_independent_noise():
+    machine = random_machine((4, 3))
+    rows = np.array(oracles.all_states(4))
+    runs = np.array([estimate(machine, rows, 1, seed=s)[0] for s in range(400)])
+    runs = runs - runs.mean(axis=0)
+    correlation = (runs[1:] * runs[:-1]).mean() / runs.var()
+    # 16 rows x 399 pairs: a standard error of about 0.0125.
+    assert abs(correlation) < 0.06
+
+
+@pytest.mark.parametrize("grey", [0.1, 0.5, 0.9])
+def test_grey_row_bounds_the_expected_likelihood_of_its_binary_rows(grey):
+    machine = random_machine((4, 3))
+    rng = np.random.default_rng(0)
+    x = np.clip(grey + rng.normal(0, 0.1, 4), 0, 1)
+    rows = np.array(oracles.all_states(4))
+    chances = np.prod(np.where(rows == 1, x, 1 - x), axis=1)
+    expected = chances @ exact_log_likelihood(machine, rows)
+    exact = exact_log_likelihood(machine, x[None])[0]
+    assert exact == pytest.approx(oracles.log_evidence(plain(machine), x))
+    assert exact <= expected
+    assert -oracles.free_energy(plain(machine), x) <= exact
+
+
+def test_float32_machine_scores_like_its_float64_twin():
+    X = np.random.default_rng(0).integers(0, 2, (200, 12)).astype(np.float32)
+    machine = HelmholtzMachine((8, 4), max_iter=10, random_state=0).fit(X)
+    found = machine.score_samples(X)
+    twin = HelmholtzMachine((8, 4)).fit(X.astype(float))
+    for name in ("generative_coefs_", "generative_intercepts_"):
+        setattr(twin, name, [a.astype(float) for a in getattr(machine, name)])
+    for name in ("recognition_coefs_", "recognition_intercepts_"):
+        setattr(twin, name, [a.astype(float) for a in getattr(machine, name)])
+    np.testing.assert_allclose(found, twin.score_samples(X), rtol=1e-5)
+
+
+def test_wide_machine_keeps_values():
+    machine = random_machine((3, 2), lateral=True)
+    narrow = machine._replace(
+        recognition=tuple(
+            Layer(w.astype(np.float32), b.astype(np.float32), units)
+            for w, b, units in machine.recognition
+        )
+    )
+    wide = as_float64(narrow)
+    assert wide.recognition[0].weights.dtype == np.float64
+    np.testing.assert_array_equal(
+        wide.recognition[0].weights, narrow.recognition[0].weights
+    )
+
+
+def test_too_large_a_machine_is_refused_by_name_of_the_way_out():
+    X = np.random.default_rng(0).integers(0, 2, (20, 5)).astype(float)
+    machine = HelmholtzMachine((15, 8), max_iter=1, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="Use log_likelihood"):
+        machine.exact_log_likelihood(X)

@@ -1,0 +1,89 @@
+"""Every kernel equals its plain form, silently, at any logit."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.special import expit, log1p, logsumexp, softmax
+
+from sklearn_helmholtz._numerics import (
+    log_sum_exp,
+    normalised_weights,
+    row_dot,
+    sigmoid,
+    softplus_sum,
+)
+
+DTYPES = [np.float32, np.float64]
+
+
+@pytest.fixture(autouse=True)
+def _no_warning_passes():
+    with warnings.catch_warnings(), np.errstate(all="raise", under="ignore"):
+        warnings.simplefilter("error")
+        yield
+
+
+def logits(dtype, width=37):
+    rng = np.random.default_rng(0)
+    extreme = [-1e4, -100, -90, -88, -1e-3, 0.0, 1e-3, 88, 90, 100, 1e4]
+    values = np.concatenate([rng.normal(0, 5, 7 * width - 11), extreme])
+    return values.reshape(7, width).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sigmoid_equals_expit_at_any_logit(dtype):
+    a = logits(dtype)
+    eps = np.finfo(dtype).eps
+    found = sigmoid(a)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expit(a.astype(float)), atol=eps)
+    assert found.min() == 0
+    assert found.max() == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sigmoid_works_in_place(dtype):
+    a = logits(dtype)
+    expected = sigmoid(a)
+    assert sigmoid(a, out=a) is a
+    np.testing.assert_array_equal(a, expected)
+
+
+@pytest.mark.parametrize("width", [1, 2, 15, 16, 17, 31, 64, 100, 785, 3000])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sum_of_softplus_equals_the_sum_of_logs(dtype, width):
+    rng = np.random.default_rng(0)
+    a = rng.normal(0, 4, (3, 2, width)).astype(dtype)
+    plain = np.logaddexp(0, a.astype(float)).sum(axis=-1)
+    eps = np.finfo(dtype).eps
+    before = a.copy()
+    np.testing.assert_allclose(softplus_sum(a), plain, rtol=40 * eps, atol=eps * width)
+    np.testing.assert_array_equal(a, before)
+    np.testing.assert_allclose(softplus_sum(a[0, 0]), plain[0, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sum_of_softplus_holds_at_extreme_logits(dtype):
+    a = np.full((2, 200), 1e4, dtype)
+    a[1] *= -1
+    np.testing.assert_allclose(softplus_sum(a), [200 * 1e4, 0], rtol=1e-6)
+    # All terms log 2: the product of 1,600 twos must not overflow float32.
+    zeros = np.zeros((1, 1600), dtype)
+    np.testing.assert_allclose(softplus_sum(zeros), 1600 * log1p(1.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_row_dot_broadcasts_leading_axes(dtype):
+    rng = np.random.default_rng(0)
+    a, b = (
+        rng.normal(size=(5, 7)).astype(dtype),
+        rng.normal(size=(3, 5, 7)).astype(dtype),
+    )
+    np.testing.assert_allclose(row_dot(a, b), (a * b).sum(axis=-1), rtol=1e-4)
+
+
+def test_log_sum_exp_and_weights_equal_scipys_at_any_size():
+    a = np.random.default_rng(0).normal(0, 500, (6, 4))
+    np.testing.assert_allclose(log_sum_exp(a, axis=0), logsumexp(a, axis=0))
+    np.testing.assert_allclose(normalised_weights(a, axis=0), softmax(a, axis=0))
