@@ -59,7 +59,7 @@ class HelmholtzMachine(
 
     Parameters
     ----------
-    hidden_layer_sizes : int or array-like of int, default=(200, 200)
+    hidden_layer_sizes : int or array-like of int, default=(200, 100)
         Units of the hidden layers, from the one above the data to the top.
 
     visible : {"auto", "bernoulli", "gaussian"}, default="auto"
@@ -288,7 +288,7 @@ class HelmholtzMachine(
 
     def __init__(
         self,
-        hidden_layer_sizes=(200, 200),
+        hidden_layer_sizes=(200, 100),
         *,
         visible="auto",
         learning_rule="reweighted-wake-sleep",
