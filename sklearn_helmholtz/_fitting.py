@@ -237,7 +237,9 @@ class Fitting:
             direction=DIRECTIONS[self.direction](state.centres),
             optimizer=self._optimizer(),
             apply=apply,
-            resample=self.visible_ == "bernoulli" and not is_binary(X),
+            resample=(
+                self.resample and self.visible_ == "bernoulli" and not is_binary(X)
+            ),
             penalty=self.alpha,
             variance_floor=_VARIANCE_FLOOR,
         )

@@ -69,6 +69,10 @@ class HelmholtzMachine(
         variance a feature. "auto" takes "bernoulli" if every value of the
         first data seen lies in [0, 1], else "gaussian".
 
+    resample : bool, default=True
+        Whether grey values are drawn to binary afresh at every visit in
+        training, or enter as they are. Only for Bernoulli units.
+
     learning_rule : {"wake-sleep", "reweighted-wake-sleep"}, \
             default="reweighted-wake-sleep"
         "wake-sleep" [2]_ teaches the generative network on recognised data and
@@ -225,7 +229,7 @@ class HelmholtzMachine(
 
     Notes
     -----
-    Grey values are resampled to binary at every visit in training. In
+    Grey values are drawn to binary at every visit in training. In
     :meth:`score_samples` a grey row's score is a lower bound of the expected
     log-likelihood of its binary rows, E_b[log p(b)] with means x, whatever
     machine it comes from, so that scores of the same data compare.
@@ -259,6 +263,7 @@ class HelmholtzMachine(
             Interval(Integral, 1, None, closed="left"),
         ],
         "visible": [StrOptions({"auto", "bernoulli", "gaussian"})],
+        "resample": ["boolean"],
         "learning_rule": [StrOptions(set(LEARNING_RULES))],
         "n_particles": [Interval(Integral, 1, None, closed="left")],
         "wake_share": [Interval(Real, 0, None, closed="left")],
@@ -291,6 +296,7 @@ class HelmholtzMachine(
         hidden_layer_sizes=(200, 100),
         *,
         visible="auto",
+        resample=True,
         learning_rule="reweighted-wake-sleep",
         n_particles=5,
         wake_share=1.0,
@@ -319,6 +325,7 @@ class HelmholtzMachine(
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.visible = visible
+        self.resample = resample
         self.learning_rule = learning_rule
         self.n_particles = n_particles
         self.wake_share = wake_share

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
@@ -13,6 +14,18 @@ from sklearn_helmholtz import HelmholtzMachine
 SMALL = {"hidden_layer_sizes": (5,), "max_iter": 5}
 
 
+class SparseFloat32Machine(HelmholtzMachine):
+    """Takes whatever the checks feed as float32 CSR rows."""
+
+    def _validate(self, X, *, reset):
+        return sp.csr_array(super()._validate(X, reset=reset), dtype=np.float32)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
 ESTIMATORS = [
     HelmholtzMachine(),
     HelmholtzMachine(hidden_layer_sizes=(8, 4), max_iter=5),
@@ -20,6 +33,8 @@ ESTIMATORS = [
     HelmholtzMachine(learning_rule="wake-sleep", direction="plain", **SMALL),
     HelmholtzMachine(optimizer="adam", learning_rate=1e-3, code="top", **SMALL),
     HelmholtzMachine(early_stopping=True, tol=1e-3, code=0, **SMALL),
+    HelmholtzMachine(lateral=True, **SMALL),
+    SparseFloat32Machine(**SMALL),
     HelmholtzMachine(batch_size=7, n_score_samples=3, n_jobs=2, **SMALL),
 ]
 

@@ -17,6 +17,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._training import Step
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
 LISTS = (
@@ -114,6 +115,37 @@ def test_constant_data_gives_finite_scores(values):
     assert np.isfinite(machine.score(X))
     assert np.isfinite(machine.transform(X)).all()
     np.testing.assert_allclose(machine.sample(5, mean=True), X[:5], atol=0.05)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_resampling_is_for_grey_rows_alone(grey):
+    X = binary_rows() * (0.5 if grey else 1.0)
+    one, other = (
+        HelmholtzMachine(resample=resample, **SMALL).fit(X)
+        for resample in (False, True)
+    )
+    assert np.array_equal(parameters(one), parameters(other)) == (not grey)
+
+
+def test_resampled_bits_have_the_grey_values_as_means(monkeypatch):
+    X = np.tile([0.0, 0.1, 0.5, 0.9, 1.0], (4000, 1)).astype(np.float32)
+    seen = []
+    load = Step._load
+
+    def watched(self, *arguments):
+        x = load(self, *arguments)
+        seen.append(x.copy())
+        return x
+
+    monkeypatch.setattr(Step, "_load", watched)
+    HelmholtzMachine((2,), max_iter=5, random_state=0).fit(X)
+    bits = np.concatenate(seen)
+    assert set(np.unique(bits)) == {0.0, 1.0}
+    p = X[0].astype(float)
+    # Level: |z| < 4.5; exactly where a value is 0 or 1.
+    error = 4.5 * np.sqrt(p * (1 - p) / len(bits))
+    assert (np.abs(bits.mean(axis=0, dtype=float) - p) <= error).all()
+    assert not np.array_equal(seen[0], seen[40])
 
 
 # ---------------------------------------------------------- sparse, dtypes
