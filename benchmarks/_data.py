@@ -48,3 +48,21 @@ def mnist(data=None):
 def _grey(X):
     """Return bytes as float32 rows in [0, 1]."""
     return X.reshape(len(X), -1).astype(np.float32) / 255
+
+
+def binary_sets(path, name):
+    """Return (train, valid, test) of a binary set as float32 rows.
+
+    MNIST's binarised rows are put into MNIST's own order first, as the file has
+    them sorted by digit: the first 50,000 train, the next 10,000 validate.
+    """
+    if name != "mnist":
+        with np.load(path / f"{name}.npz") as found:
+            return tuple(
+                found[k].astype(np.float32) for k in ("train", "valid", "test")
+            )
+    with np.load(path / "mnist_binarized_fixed.npz") as found:
+        order = np.argsort(found["train_mnist_index"])
+        train = found["train_x"][order].reshape(-1, 784).astype(np.float32)
+        test = found["test_x"].reshape(-1, 784).astype(np.float32)
+    return train[:50_000], train[50_000:], test

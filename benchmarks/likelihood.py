@@ -1,0 +1,116 @@
+"""Test log-likelihoods on binary data sets against the published ones.
+
+    python benchmarks/likelihood.py --set mnist --layers 200 200 --lateral \
+        --epochs 100 --particles 5 [--data FOLDER]
+
+Trains on the set's training rows, and prints the negative log-likelihood of
+validation and test rows in nats, by importance sampling: 1,000 particles on all
+rows, and 10,000 on up to 1,000 of the test rows, with the effective sample
+sizes. Every run appends a row to benchmarks/results/likelihood.csv. Sets other
+than MNIST have their published splits in FOLDER; several --layers, --rate or
+--epochs runs make a grid to choose from on the validation rows.
+"""
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import sklearn
+from _data import binary_sets, folder
+
+from sklearn_helmholtz import HelmholtzMachine
+
+RESULTS = Path(__file__).parent / "results" / "likelihood.csv"
+FIELDS = [
+    *("set", "layers", "rule", "particles", "lateral", "direction", "optimizer"),
+    *("rate", "batch", "alpha", "epochs", "seed", "fit_s", "valid_nll", "test_nll"),
+    *("test_ess", "test_nll_10k", "test_ess_10k", "train_nll"),
+]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--set", default="mnist")
+    parser.add_argument("--data", help="folder of the .npz files")
+    parser.add_argument("--layers", type=int, nargs="+", default=[200])
+    parser.add_argument("--rule", default="reweighted-wake-sleep")
+    parser.add_argument("--particles", type=int, default=5)
+    parser.add_argument("--lateral", action="store_true")
+    parser.add_argument("--direction", default="centred")
+    parser.add_argument("--optimizer", default="sgd")
+    parser.add_argument("--rate", type=float, default=1.0)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--alpha", type=float, default=0.0)
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--verbose", type=int, default=0)
+    return parser.parse_args()
+
+
+def machine(options):
+    """Return the machine that the options describe."""
+    return HelmholtzMachine(
+        options.layers,
+        learning_rule=options.rule,
+        n_particles=options.particles,
+        lateral=options.lateral,
+        direction=options.direction,
+        optimizer=options.optimizer,
+        learning_rate=options.rate,
+        batch_size=options.batch,
+        alpha=options.alpha,
+        max_iter=options.epochs,
+        random_state=options.seed,
+        verbose=options.verbose,
+    )
+
+
+def spread(X, n_rows=1000):
+    """Return up to n_rows rows, evenly spread: some sets are sorted by class."""
+    return X[np.linspace(0, len(X) - 1, min(n_rows, len(X))).astype(int)]
+
+
+def nll(fitted, X, n_particles):
+    """Return the mean negative log-likelihood and effective sample size."""
+    values, sizes = fitted.log_likelihood(
+        X, n_particles, return_effective_sample_size=True
+    )
+    return round(-float(values.mean()), 3), round(float(sizes.mean()), 1)
+
+
+def measure(options):
+    """Train, estimate, and return a row of the results."""
+    train, valid, test = binary_sets(folder(options.data), options.set)
+    start = time.perf_counter()
+    fitted = machine(options).fit(train)
+    row = vars(options) | {"fit_s": round(time.perf_counter() - start, 1)}
+    row["layers"] = "-".join(map(str, options.layers))
+    print(f"trained on {train.shape} in {row['fit_s']} s", flush=True)
+    row["valid_nll"], _ = nll(fitted, valid, 1000)
+    row["test_nll"], row["test_ess"] = nll(fitted, test, 1000)
+    row["test_nll_10k"], row["test_ess_10k"] = nll(fitted, spread(test), 10_000)
+    row["train_nll"], _ = nll(fitted, spread(train), 1000)
+    return {field: row[field] for field in FIELDS}
+
+
+def main():
+    options = arguments()
+    print("command:", "python", *sys.argv)
+    print(f"numpy {np.__version__}, scikit-learn {sklearn.__version__}")
+    row = measure(options)
+    for key, value in row.items():
+        print(f"{key:>14} {value}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    is_new = not RESULTS.exists()
+    with RESULTS.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+if __name__ == "__main__":
+    main()
