@@ -12,18 +12,17 @@ shape without any learning, for orientation.
 """
 
 import argparse
-import csv
 import sys
 import time
 import warnings
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import sklearn
 from _data import folder, mnist
+from _results import append
 from scipy.ndimage import shift
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_digits
@@ -38,7 +37,6 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardSca
 import sklearn_helmholtz
 from sklearn_helmholtz import HelmholtzMachine
 
-RESULTS = Path(__file__).parent / "results" / "features.csv"
 FIELDS = "task", "method", "columns", "seed", "accuracy", "fit_s", "settings"
 RBM_GRID = {"learning_rate": (0.02, 0.06, 0.1), "n_iter": (10, 30)}
 #: Rows that RBM's settings are chosen on, a fifth of them to judge.
@@ -307,17 +305,6 @@ def report(rows):
         )
 
 
-def append(rows):
-    """Append rows to the results, with a header where the file is new."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    is_new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if is_new:
-            writer.writeheader()
-        writer.writerows(rows)
-
-
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument(
@@ -344,7 +331,7 @@ def main():
             print(*row.values(), flush=True)
     report(rows)
     if not options.quick:
-        append(rows)
+        append("features.csv", rows)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,16 @@ than MNIST have their published splits in FOLDER; several --layers, --rate or
 """
 
 import argparse
-import csv
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import sklearn
 from _data import binary_sets, folder
+from _results import append
 
 from sklearn_helmholtz import HelmholtzMachine
 
-RESULTS = Path(__file__).parent / "results" / "likelihood.csv"
 FIELDS = [
     *("set", "layers", "rule", "particles", "lateral", "direction", "optimizer"),
     *("rate", "batch", "alpha", "epochs", "seed", "fit_s", "valid_nll", "test_nll"),
@@ -103,13 +101,7 @@ def main():
     row = measure(options)
     for key, value in row.items():
         print(f"{key:>14} {value}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    is_new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    append("likelihood.csv", [row])
 
 
 if __name__ == "__main__":

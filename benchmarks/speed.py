@@ -9,25 +9,24 @@ own threads; PyTorch rows appear where torch can be imported.
 """
 
 import argparse
-import csv
 import sys
 import time
 from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 import sklearn
 import threadpoolctl
+from _results import append
 from sklearn.neural_network import BernoulliRBM
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._parallel import workers
 
+FIELDS = "dtype", "what", "other", "ours_s", "other_s"
 LIBRARY_KEYS = "internal_api", "version", "num_threads", "architecture"
-RESULTS = Path(__file__).parent / "results" / "speed.csv"
 
 
 def binary(n_rows, n_columns, dtype, seed=0):
@@ -330,13 +329,10 @@ def report(what, other, seconds, other_seconds):
 
 def save(rows):
     """Append rows to the results."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["dtype", "what", "other", "ours_s", "other_s", "ratio"])
-        writer.writerows([*row, round(row[-2] / row[-1], 4)] for row in rows)
+    named = [dict(zip(FIELDS, row, strict=True)) for row in rows]
+    for row in named:
+        row["ratio"] = round(row["ours_s"] / row["other_s"], 4)
+    append("speed.csv", named)
 
 
 if __name__ == "__main__":

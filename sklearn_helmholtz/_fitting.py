@@ -54,8 +54,9 @@ class Fitting:
         """Fit within a callback context."""
         go_on = self.warm_start and hasattr(self, "generative_coefs_")
         X = self._validate(X, reset=not go_on)
-        rest = None
+        whole, rest = X, None
         if self.early_stopping:
+            y = None  # it would no longer belong to the rows
             X, rest = train_test_split(
                 X, test_size=self.validation_fraction, random_state=self.random_state
             )
@@ -63,7 +64,7 @@ class Fitting:
         hooks = {"estimator": self, "X": X, "y": X if y is None else y}
         context.call_on_fit_task_begin(**hooks)
         with workers(self.n_jobs) as team:
-            state = self._resume() if go_on else self._begin(X)
+            state = self._resume() if go_on else self._begin(X, whole)
             watch = self._watch(state)
             try:
                 self._train(self._step(state, X), watch, rest, team, context, hooks)
@@ -173,7 +174,7 @@ class Fitting:
         first = not hasattr(self, "generative_coefs_")
         X = self._validate(X, reset=first)
         with workers(self.n_jobs) as team:
-            state = self._begin(X) if first else self._resume()
+            state = self._begin(X, X) if first else self._resume()
             step = self._step(state, X)
             trainer = epochs(
                 step,
@@ -189,9 +190,13 @@ class Fitting:
         self._publish(state)
         self.n_iter_ += 1
 
-    def _begin(self, X):
-        """Choose the visible units and return the state to start from."""
-        inside, _ = inside_unit_interval(X)
+    def _begin(self, X, whole):
+        """Return the state to start from.
+
+        The kind of visible units is chosen from all rows, kept-back ones
+        included; means and spreads are those of the training rows X.
+        """
+        inside, _ = inside_unit_interval(whole)
         self.visible_ = self.visible
         if self.visible == "auto":
             self.visible_ = "bernoulli" if inside else "gaussian"

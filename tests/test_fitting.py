@@ -163,6 +163,15 @@ def test_early_stopping_keeps_the_best_state():
     np.testing.assert_array_equal(parameters(machine), kept[np.argmin(curve)])
 
 
+def test_early_stopping_chooses_the_units_from_all_rows():
+    X = np.tile([0.0, 1.0], (200, 4))
+    for outlier in (0, 77, 199):
+        Y = X.copy()
+        Y[outlier, 3] = 2.5
+        machine = HelmholtzMachine(early_stopping=True, **SMALL).fit(Y)
+        assert machine.visible_ == "gaussian"
+
+
 def test_tol_stops_when_the_free_energy_no_longer_improves():
     settings = SMALL | {"max_iter": 200}
     machine = HelmholtzMachine(tol=0.5, n_iter_no_change=2, **settings)
