@@ -8,10 +8,10 @@ their mean estimates -F(x), the log of the mean of w estimates log p(x) from
 below, and both meet where q is the true posterior: there log w = log p(x) for
 every s, with no variance at all. (An analytic entropy of q would lose that.)
 
-The recognition pass runs in float64 even for float32 machines: a draw is a
-comparison, and a logit that moves by float32's rounding with the shape of the
-block it is computed in would now and then flip a unit, and with it the score
-of a row that did not change.
+A draw is a comparison, and a logit that moves by float32's rounding with the
+shape of the block it is computed in would now and then flip a unit, and with it
+the score of a row that did not change. So a float32 machine's close draws are
+decided again in float64 (all of them where a unit sees others in its layer).
 """
 
 import itertools
@@ -21,11 +21,15 @@ import numpy as np
 
 from ._belief_network import Layer
 from ._numerics import log_sum_exp, row_dot, softplus_sum
-from ._random import RowNoise, row_keys
+from ._random import HALF_RANGE, RowNoise, row_keys
+from ._units import threshold
 
 #: States (particles x rows) that are in work at once; bounds the memory.
 BLOCK_STATES = 512
 MAX_ENUMERATED_BITS = 20
+#: Draws are close where sigmoid(a) and the uniform differ by half of this; far
+#: more than float32's rounding of any sensible logit.
+_CLOSE = 2.0**-11
 
 
 class Estimate(NamedTuple):
@@ -48,8 +52,13 @@ class Estimate(NamedTuple):
     effective_sample_size: np.ndarray
 
 
-def as_float64(machine):
-    """Return the machine with its recognition side in float64."""
+def steady(machine):
+    """Return the machine in the precision that its draws need.
+
+    Lateral draws build on each other, so that side is in float64 throughout.
+    """
+    if not machine.lateral:
+        return machine
     return machine._replace(
         recognition=tuple(_wide(layer) for layer in machine.recognition),
         lateral=tuple(_wide(layer) for layer in machine.lateral),
@@ -62,11 +71,11 @@ def log_weights(machine, x, first_logits, noise):
     Parameters
     ----------
     machine : Machine
-        With its recognition side in float64.
+        As :func:`steady` gives it.
 
     x : ndarray of shape (n_rows, n_features)
 
-    first_logits : ndarray of shape (n_rows, n_units), float64
+    first_logits : ndarray of shape (n_rows, n_units)
         The first recognition layer's logits, which all particles share.
 
     noise : RowNoise
@@ -75,12 +84,12 @@ def log_weights(machine, x, first_logits, noise):
     logits = first_logits
     child = x
     total = 0.0
-    states = None
+    states = x
     for index, layer in enumerate(machine.recognition):
-        if states is not None:
+        if index:
             logits = _logits(layer, states)
         bits = noise.bits(layer.bias.shape[0], index)
-        states = machine.draw(index, logits, bits)
+        states = draw(machine, index, states, logits, bits)
         logits = machine.with_lateral(index, logits, states)
         total = total - row_dot(states, logits) + softplus_sum(logits)
         parent = states.astype(dtype, copy=False)
@@ -89,6 +98,33 @@ def log_weights(machine, x, first_logits, noise):
         child = parent
     prior = machine.generative[-1]
     return total + prior.units.log_prob(child, prior.bias)
+
+
+def draw(machine, index, parent, logits, bits):
+    """Return states index + 1 drawn from q, decided as float64 logits would.
+
+    Parameters
+    ----------
+    machine : Machine
+    index : int
+    parent : ndarray of shape (n_rows, n_parents) or (n_particles, n_rows, n_parents)
+    logits : ndarray
+        The layer's logits given the parent.
+
+    bits : ndarray of int32, shape (n_particles, n_rows, n_units)
+    """
+    states = machine.draw(index, logits, bits)
+    if logits.dtype != np.float32:
+        return states
+    level = np.tanh(logits * np.float32(0.5))
+    level = level - bits * np.float32(1 / HALF_RANGE)
+    close = np.nonzero(np.abs(level, out=level) < _CLOSE)
+    layer = machine.recognition[index]
+    rows = parent[close[-2]] if parent.ndim == 2 else parent[close[:-1]]
+    weights = layer.weights.T[close[-1]].astype(np.float64)
+    exact = row_dot(rows.astype(np.float64), weights) + layer.bias[close[-1]]
+    states[close] = threshold(exact, bits[close])
+    return states
 
 
 def _logits(layer, parent):
@@ -106,16 +142,16 @@ def estimate(machine, x, n_particles, seed=0):
     Parameters
     ----------
     machine : Machine
-        With its recognition network in float64, see :func:`as_float64`.
+        As :func:`steady` gives it.
 
     x : ndarray of shape (n_rows, n_features)
     n_particles : int
     seed : int
         Another value gives independent noise.
     """
-    wide = x.astype(np.float64, copy=False)
-    keys = row_keys(wide)
-    first_logits = machine.recognition[0].logits(wide)
+    keys = row_keys(x.astype(np.float64, copy=False))
+    first = machine.recognition[0]
+    first_logits = first.logits(x.astype(first.weights.dtype, copy=False))
     step = max(1, BLOCK_STATES // len(x))
     running = None
     for start in range(0, n_particles, step):
@@ -142,11 +178,11 @@ def estimate_rows(machine, rows, n_particles, team, seed=0):
     team : Workers
     seed : int
     """
-    wide = as_float64(machine)
+    machine = steady(machine)
     found = Estimate(*np.empty((3, rows.n_rows)))
 
     def score(part):
-        block = estimate(wide, rows.take(part), n_particles, seed)
+        block = estimate(machine, rows.take(part), n_particles, seed)
         for whole, values in zip(found, block, strict=True):
             whole[part] = values
 

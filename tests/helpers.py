@@ -14,13 +14,15 @@ def stream(seed=0):
     return Stream(np.random.Generator(np.random.SFC64(seed)))
 
 
-def random_machine(sizes, seed=0, *, gaussian=False, lateral=False, scale=1.0):
+def random_machine(
+    sizes, seed=0, *, gaussian=False, lateral=False, scale=1.0, dtype=float
+):
     """Return a Machine with normal parameters, sizes bottom-up."""
     rng = np.random.default_rng(seed)
 
     def layer(n_parents, n_units, units):
-        weights = rng.normal(0, scale, (n_parents, n_units))
-        return Layer(weights, rng.normal(0, scale, n_units), units)
+        weights = rng.normal(0, scale, (n_parents, n_units)).astype(dtype)
+        return Layer(weights, rng.normal(0, scale, n_units).astype(dtype), units)
 
     visible = Gaussian(rng.uniform(0.3, 1.5, sizes[0])) if gaussian else Bernoulli()
     generative = [

@@ -9,7 +9,13 @@ from helpers import plain, random_machine
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._belief_network import Layer
-from sklearn_helmholtz._likelihood import as_float64, estimate, exact_log_likelihood
+from sklearn_helmholtz._likelihood import (
+    draw,
+    estimate,
+    exact_log_likelihood,
+    steady,
+)
+from sklearn_helmholtz._random import RowNoise, row_keys
 from sklearn_helmholtz._units import Bernoulli
 
 MACHINES = [
@@ -187,19 +193,39 @@ def test_float32_machine_scores_like_its_float64_twin():
     np.testing.assert_allclose(found, twin.score_samples(X), rtol=1e-5)
 
 
-def test_wide_machine_keeps_values():
+@pytest.mark.parametrize("n_particles", [1, 3])
+@pytest.mark.parametrize("index", [0, 1])
+def test_float32_draws_do_not_depend_on_the_rounding_of_logits(index, n_particles):
+    machine = random_machine((50, 40, 20), dtype=np.float32)
+    rng = np.random.default_rng(0)
+    size = machine.recognition[index].weights.shape[0]
+    shape = (3000, size) if index == 0 else (n_particles, 3000, size)
+    parent = rng.integers(0, 2, shape).astype(np.float32)
+    noise = RowNoise(row_keys(rng.random((3000, 50))), range(n_particles))
+    bits = noise.bits(len(machine.recognition[index].bias), index)
+    logits = parent @ machine.recognition[index].weights
+    logits += machine.recognition[index].bias
+    moved = logits + rng.uniform(-5e-4, 5e-4, logits.shape).astype(np.float32)
+    np.testing.assert_array_equal(
+        draw(machine, index, parent, logits, bits),
+        draw(machine, index, parent, moved, bits),
+    )
+    # The law has something to do: without care some of these draws flip.
+    flips = machine.draw(index, logits, bits) != machine.draw(index, moved, bits)
+    assert flips.any()
+
+
+def test_lateral_side_is_scored_in_float64():
     machine = random_machine((3, 2), lateral=True)
     narrow = machine._replace(
         recognition=tuple(
-            Layer(w.astype(np.float32), b.astype(np.float32), units)
-            for w, b, units in machine.recognition
+            layer._replace(weights=layer.weights.astype(np.float32))
+            for layer in machine.recognition
         )
     )
-    wide = as_float64(narrow)
-    assert wide.recognition[0].weights.dtype == np.float64
-    np.testing.assert_array_equal(
-        wide.recognition[0].weights, narrow.recognition[0].weights
-    )
+    assert steady(narrow).recognition[0].weights.dtype == np.float64
+    factorial = random_machine((3, 2))
+    assert steady(factorial) is factorial
 
 
 def test_too_large_a_machine_is_refused_by_name_of_the_way_out():
