@@ -4,11 +4,11 @@ Every update of a Helmholtz machine is a weighted regression of a child layer
 on its parent. A phase is a generator of such regressions for some rows:
 
 - wake: states recognised from data teach the generative network
-  (Hinton et al. 1995, eq. 5);
+  (Hinton et al. 1995);
 - sleep: states dreamt by the generative network teach the recognition network
-  (Hinton et al. 1995, eq. 6);
+  (Hinton et al. 1995);
 - reweighted wake: several recognised particles a row, weighted by
-  p(x, s) / q(s | x), teach both (Bornschein & Bengio 2015, eqs. 7 and 11).
+  p(x, s) / q(s | x), teach both (Bornschein & Bengio 2015).
 
 Its caller must use a regression before it asks for the next: they share
 arrays.

@@ -695,7 +695,7 @@ class HelmholtzMachine(
 
         The log of the mean of `n_samples` weights p(x, s) / q(s | x): a lower
         bound of log p(x) in expectation, which rises with `n_samples` and meets
-        it in the limit ([3]_ eq. 4). Particles stream, so memory does not grow
+        it in the limit [3]_. Particles stream, so memory does not grow
         with their number.
 
         Parameters
