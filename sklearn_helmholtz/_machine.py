@@ -545,7 +545,8 @@ class HelmholtzMachine(
         layer = self._coded_layers()[0]
         n_units = len(self.recognition_intercepts_[layer])
         generative = machine_of(self).generative[: layer + 1]
-        return self._to_data(down_mean(generative, codes[:, :n_units]))
+        with workers(self.n_jobs):
+            return self._to_data(down_mean(generative, codes[:, :n_units]))
 
     def reconstruct(self, X):
         """Return the mean visible values of the codes of rows: there and back.
@@ -586,7 +587,8 @@ class HelmholtzMachine(
         states = self.sample_states(n_samples, random_state=random_state)
         if not mean:
             return states[0]
-        return self._to_data(down_mean(machine_of(self).generative[:1], states[1]))
+        with workers(self.n_jobs):
+            return self._to_data(down_mean(machine_of(self).generative[:1], states[1]))
 
     def sample_states(self, n_samples=1, *, random_state=None):
         """Draw rows together with the hidden states that gave them.
@@ -759,10 +761,11 @@ class HelmholtzMachine(
         """
         rows = self._checked_rows(X)
         machine = machine_of(self)
-        values = [
-            exact_log_likelihood(machine, rows.take(part))
-            for part in rows.blocks(_BLOCK_ROWS)
-        ]
+        with workers(self.n_jobs):
+            values = [
+                exact_log_likelihood(machine, rows.take(part))
+                for part in rows.blocks(_BLOCK_ROWS)
+            ]
         return np.concatenate(values) - self._log_jacobian()
 
     def _estimate(self, X, n_particles, seed=0):

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache, partial
 
+import numpy as np
 from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
 
@@ -100,7 +101,7 @@ def workers(n_jobs):
         None takes as many threads as BLAS had; so a process whose BLAS has
         been limited (a joblib worker's) gets no more than it was given.
     """
-    with one_blas_thread as blas_threads:
+    with one_blas_thread as blas_threads, quiet():
         n_threads = blas_threads if n_jobs is None else effective_n_jobs(n_jobs)
         if n_threads < 2:
             yield Workers(None, 1)
@@ -115,5 +116,17 @@ def run_in_turn(calls):
 
 
 def _for_each(function, blocks):
-    for block in blocks:
-        function(block)
+    with quiet():
+        for block in blocks:
+            function(block)
+
+
+def quiet():
+    """Return a context without NumPy's warnings about overflow and invalid values.
+
+    Every thread needs its own. BLAS kernels now and then raise the invalid flag
+    on finite arrays, from what lies beside them in memory; and a diverging fit
+    overflows before it is found out at the epoch's end. Whether parameters and
+    free energies are finite is asked explicitly.
+    """
+    return np.errstate(over="ignore", invalid="ignore")

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from ._belief_network import Machine, Scratch
+from ._parallel import quiet
 from ._random import HALF_RANGE, Stream
 
 NETWORKS = Machine._fields
@@ -133,8 +134,7 @@ class Step:
 
     def _run_lane(self, number, lane, index, rate):
         """Collect the lane's gradients; return its squared residuals, or 0."""
-        # A diverging fit overflows before it is found out at the epoch's end.
-        with np.errstate(over="ignore", invalid="ignore"):
+        with quiet():
             return self._collect(number, lane, index, rate)
 
     def _collect(self, number, lane, index, rate):
@@ -182,7 +182,10 @@ class Step:
         layers = getattr(self.state.machine, network)
         for number, layer in enumerate(layers):
             key = network, number
-            gradient = self.direction.merge(self._found(key))
+            found = self._found(key)
+            if not found:
+                continue  # both shares are 0: nothing teaches this network
+            gradient = self.direction.merge(found)
             if network == "lateral":
                 # No unit sees itself or one that comes after it.
                 gradient.weights[...] = np.triu(gradient.weights, 1)
@@ -202,9 +205,9 @@ class Step:
         """Add a network's steps to its parameters."""
         for number, layer in enumerate(getattr(self.state.machine, network)):
             key = network, number
-            step = self._found(key)[0]
             mean_squares = None if layer.units.binary else squares
-            self.apply(layer, step, mean_squares, self.variance_floor)
+            for step in self._found(key)[:1]:
+                self.apply(layer, step, mean_squares, self.variance_floor)
 
 
 def _length(index):

@@ -181,6 +181,16 @@ def test_tol_stops_when_the_free_energy_no_longer_improves():
     assert not hasattr(machine, "validation_free_energy_curve_")
 
 
+@pytest.mark.parametrize("lateral", [False, True])
+def test_recognition_that_nothing_teaches_stays_as_it_was(lateral):
+    settings = SMALL | {"wake_share": 0, "sleep_share": 0, "lateral": lateral}
+    short = HelmholtzMachine(**settings | {"max_iter": 1}).fit(binary_rows())
+    long = HelmholtzMachine(**settings).fit(binary_rows())
+    for a, b in zip(short.recognition_coefs_, long.recognition_coefs_, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(short.components_, long.components_)
+
+
 @pytest.mark.parametrize("rate", [1e-4, 0.01, 0.3, 1.0, 3.0])
 @pytest.mark.parametrize("kind", ["binary", "gaussian"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
