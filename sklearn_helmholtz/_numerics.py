@@ -6,9 +6,6 @@ sigmoid goes through tanh, which saturates where exp would overflow.
 
 import numpy as np
 
-# 2^6 factors of at most 2 stay far below float32's largest number, 2^128.
-_MAX_HALVINGS = 6
-
 
 def sigmoid(a, out=None):
     """Return 1 / (1 + exp(-a)), in place where `out` is `a`."""
@@ -22,35 +19,26 @@ def sigmoid(a, out=None):
 def softplus_sum(a):
     """Return the sum over the last axis of log(1 + exp(a)).
 
-    log(1 + e^a) = max(a, 0) + log(1 + e^-|a|), and the sum of the second
-    terms is the log of a product of numbers in (1, 2]: multiplying costs less
-    than taking logs, so halves are multiplied onto each other first.
+    log(1 + e^a) = max(a, 0) + log(1 + e^-|a|), and max(a, 0) = (a + |a|) / 2.
+    The log is taken of numbers in (1, 2], so its error is absolute and small;
+    log1p would cost several times as much.
     """
     magnitude = np.abs(a)
-    # max(a, 0) = (a + |a|) / 2
-    linear = np.add.reduce(a, axis=-1) + np.add.reduce(magnitude, axis=-1)
+    linear = row_sum(a) + row_sum(magnitude)
     np.negative(magnitude, out=magnitude)
     np.exp(magnitude, out=magnitude)
     magnitude += 1
-    return 0.5 * linear + _log_product(magnitude)
+    np.log(magnitude, out=magnitude)
+    return 0.5 * linear + row_sum(magnitude)
 
 
-def _log_product(factors):
-    """Return the sum over the last axis of log(factors), each in [1, 2].
+def row_sum(a):
+    """Return the sum over the last axis, as a matrix-vector product.
 
-    Overwrites `factors`.
+    BLAS sums rows several times as fast as NumPy does.
     """
-    for _ in range(_MAX_HALVINGS):
-        width = factors.shape[-1]
-        if width < 16:
-            break
-        half = width // 2
-        product = factors[..., :half]
-        product *= factors[..., half : 2 * half]
-        if width % 2:
-            product[..., 0] *= factors[..., -1]
-        factors = product
-    return np.add.reduce(np.log(factors), axis=-1)
+    ones = np.ones(a.shape[-1], dtype=a.dtype)
+    return np.dot(a.reshape(-1, a.shape[-1]), ones).reshape(a.shape[:-1])
 
 
 def row_dot(a, b):
