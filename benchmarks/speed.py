@@ -42,11 +42,20 @@ def in_turn(first, second, repeat, inner):
         function()
     for _ in range(repeat):
         for function, found in zip((first, second), times, strict=True):
+            settle()
             start = time.perf_counter()
             for _ in range(inner):
                 function()
             found.append((time.perf_counter() - start) / inner)
     return tuple(float(np.median(found)) for found in times)
+
+
+def settle():
+    """Wait until BLAS's threads sleep: for a while after a call they spin.
+
+    Otherwise what runs next has one processor less.
+    """
+    time.sleep(0.15)
 
 
 # ------------------------------------------------------------------ one step
@@ -208,7 +217,6 @@ def step_rows(dtype, repeat):
             if function is not None:
                 yield (
                     name,
-                    "ours",
                     other,
                     *step_pair(function, repeat, inner, sizes, batch, dtype, **PLAIN),
                 )
@@ -225,11 +233,13 @@ def step_pair(other, repeat, inner, sizes, batch, dtype, **parameters):
         with ExitStack() as stack:
             step = our_step(stack, sizes, batch, dtype, **parameters)
             step()
+            settle()
             start = time.perf_counter()
             for _ in range(inner):
                 step()
             times[0].append((time.perf_counter() - start) / inner)
         other()
+        settle()
         start = time.perf_counter()
         for _ in range(inner):
             other()
