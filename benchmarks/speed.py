@@ -38,24 +38,27 @@ def binary(n_rows, n_columns, dtype, seed=0):
 def in_turn(first, second, repeat, inner):
     """Return the median seconds a call of two functions, measured A B A B."""
     times = [], []
-    for function in (first, second):
-        function()
     for _ in range(repeat):
         for function, found in zip((first, second), times, strict=True):
-            settle()
-            start = time.perf_counter()
-            for _ in range(inner):
-                function()
-            found.append((time.perf_counter() - start) / inner)
+            found.append(timed(function, inner))
     return tuple(float(np.median(found)) for found in times)
 
 
-def settle():
-    """Wait until BLAS's threads sleep: for a while after a call they spin.
+def timed(function, inner):
+    """Return the seconds a call of a function, after it has run for a while.
 
-    Otherwise what runs next has one processor less.
+    BLAS's threads spin for a time after a call, which takes a processor from
+    what runs next; and a processor that was idle starts slowly.
     """
     time.sleep(0.15)
+    warm = time.perf_counter() + 0.2
+    function()
+    while time.perf_counter() < warm:
+        function()
+    start = time.perf_counter()
+    for _ in range(inner):
+        function()
+    return (time.perf_counter() - start) / inner
 
 
 # ------------------------------------------------------------------ one step
@@ -229,22 +232,12 @@ def step_rows(dtype, repeat):
 def step_pair(other, repeat, inner, sizes, batch, dtype, **parameters):
     """Time our step against another; BLAS is limited only while ours runs."""
     times = [], []
-    for _ in range(repeat + 1):
+    for _ in range(repeat):
         with ExitStack() as stack:
             step = our_step(stack, sizes, batch, dtype, **parameters)
-            step()
-            settle()
-            start = time.perf_counter()
-            for _ in range(inner):
-                step()
-            times[0].append((time.perf_counter() - start) / inner)
-        other()
-        settle()
-        start = time.perf_counter()
-        for _ in range(inner):
-            other()
-        times[1].append((time.perf_counter() - start) / inner)
-    return tuple(float(np.median(found[1:])) for found in times)
+            times[0].append(timed(step, inner))
+        times[1].append(timed(other, inner))
+    return tuple(float(np.median(found)) for found in times)
 
 
 # ------------------------------------------------- epochs, codes, scores, dreams
