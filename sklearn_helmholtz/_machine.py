@@ -55,8 +55,6 @@ class HelmholtzMachine(
     The fitted machine codes rows (:meth:`transform`), dreams new ones
     (:meth:`sample`) and scores them (:meth:`score_samples`).
 
-    Read more in the :ref:`User Guide <user_guide>`.
-
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of int, default=(200, 100)
@@ -224,6 +222,7 @@ class HelmholtzMachine(
 
     See Also
     --------
+    sklearn.preprocessing.StandardScaler : Codes are read best standardised.
     sklearn.neural_network.BernoulliRBM : One layer, undirected.
     sklearn.decomposition.PCA : Linear codes.
 
@@ -255,6 +254,9 @@ class HelmholtzMachine(
     (1797, 60)
     >>> machine.sample(3, random_state=0).shape
     (3, 64)
+    >>> bound, estimate = machine.score(X), machine.log_likelihood(X, 100).mean()
+    >>> bool(bound < estimate)
+    True
     """
 
     _parameter_constraints: ClassVar[dict] = {
