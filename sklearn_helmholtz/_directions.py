@@ -93,13 +93,13 @@ class Centred(Plain):
 
     @staticmethod
     def initial_centres(machine):
-        """Return centres that are not set yet, as NaN."""
+        """Return the mean states of the machine's dreams, its weights left aside."""
+        means = [layer.units.mean(layer.bias.copy()) for layer in machine.generative]
+        above = [*means[1:], means[0][:0]]
         return {
-            network: [
-                np.full_like(layer.weights, np.nan, shape=layer.weights.shape[:1])
-                for layer in getattr(machine, network)
-            ]
-            for network in machine._fields
+            "generative": [mean.copy() for mean in above],
+            "recognition": [mean.copy() for mean in means[:-1]],
+            "lateral": [mean.copy() for mean in means[1:]] if machine.lateral else [],
         }
 
     def accumulate(self, regression, gradient, scratch, *, first):
@@ -108,21 +108,22 @@ class Centred(Plain):
             centre = self.centres[regression.network][regression.layer]
             mean = np.add.reduce(parent, axis=0)
             mean /= len(parent)
-            if np.isnan(centre[0]):
-                centre = mean
             centred = scratch("centred", parent.shape)
             np.subtract(parent, centre, out=centred)
             _tame(regression, centred)
             _product(centred, residual, gradient.weights, scratch, first=first)
-            np.copyto(gradient.parent, mean)
+            if first:
+                np.copyto(gradient.parent, mean)
+            else:
+                # A lane regresses a layer at most twice: awake and asleep.
+                gradient.parent += mean
+                gradient.parent *= 0.5
         _column_sums(residual, gradient.bias, first=first)
 
     def finish(self, network, index, step):
         if not step.parent.size:
             return
         centre = self.centres[network][index]
-        if np.isnan(centre[0]):
-            np.copyto(centre, step.parent)
         step.bias -= centre @ step.weights
         centre += self.rate * (step.parent - centre)
 

@@ -227,7 +227,20 @@ class Fitting:
                 f"fitted machine's {sizes}, which cannot go on with other layers. "
                 "Use clone or warm_start=False to start anew."
             )
-        return state_of(self)
+        state = state_of(self)
+        if bool(state.machine.lateral) != self.lateral:
+            raise ValueError(
+                f"lateral={self.lateral!r} differs from the fitted machine's, which "
+                "cannot go on so. Use clone or warm_start=False to start anew."
+            )
+        fresh = new_state(
+            state.machine, self._optimizer(), DIRECTIONS[self.direction], []
+        )
+        if state.memory["generative"][0].keys() != fresh.memory["generative"][0].keys():
+            state.memory = fresh.memory
+        if state.centres is None or fresh.centres is None:
+            state.centres = fresh.centres
+        return state
 
     def _optimizer(self):
         return OPTIMIZERS[self.optimizer](self.momentum)

@@ -160,11 +160,13 @@ def estimate(machine, x, n_particles, seed=0):
         chunk = log_weights(machine, x, first_logits, noise)
         running = _merge(running, chunk)
     top, total, squares, plain = running
-    return Estimate(
-        log_likelihood=top + np.log(total / n_particles),
-        mean_log_weight=plain / n_particles,
-        effective_sample_size=np.square(total) / squares,
-    )
+    # No particle gives a density above 0 to a row that is too far off.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Estimate(
+            log_likelihood=top + np.log(total / n_particles),
+            mean_log_weight=plain / n_particles,
+            effective_sample_size=np.square(total) / squares,
+        )
 
 
 def estimate_rows(machine, rows, n_particles, team, seed=0):
@@ -196,7 +198,7 @@ def _merge(running, chunk):
 
     The sums of weights are relative to the maximum.
     """
-    highest = chunk.max(axis=0)
+    highest = np.maximum(chunk.max(axis=0), np.finfo(np.float64).min)
     if running is None:
         top, total, squares, plain = highest, 0.0, 0.0, 0.0
     else:

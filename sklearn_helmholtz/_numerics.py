@@ -48,9 +48,10 @@ def row_dot(a, b):
 
 def log_sum_exp(a, axis):
     """Return log(sum(exp(a))) over one axis."""
-    top = a.max(axis=axis, keepdims=True)
+    top = np.maximum(a.max(axis=axis, keepdims=True), np.finfo(a.dtype).min)
     total = np.exp(a - top).sum(axis=axis)
-    return np.log(total) + np.squeeze(top, axis)
+    with np.errstate(divide="ignore"):
+        return np.log(total) + np.squeeze(top, axis)
 
 
 def normalised_weights(log_weights, axis):

@@ -7,13 +7,24 @@ from functools import cache, partial
 
 import numpy as np
 from joblib import effective_n_jobs
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 
 @cache
 def _blas():
     """Return the controller of the BLAS libraries; finding them takes a while."""
     return ThreadpoolController().select(user_api="blas")
+
+
+def _release():
+    """Give back control of OpenBLAS, so that any thread may limit it next.
+
+    Since threadpoolctl 3.8 the thread that sets a limit controls OpenBLAS, and
+    limits that other threads set, or restore, do nothing.
+    """
+    clear = getattr(OpenBLASController, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
 
 
 class _SharedLimit:
@@ -43,7 +54,10 @@ class _SharedLimit:
         with self._lock:
             self._n_users -= 1
             if self._n_users == 0:
+                # The thread that set the limit may be another than this one.
+                _release()
                 self._limiter.restore_original_limits()
+                _release()
 
 
 #: Entered, it limits BLAS to one thread and gives the number it had.

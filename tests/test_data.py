@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._data import Rows, is_binary, moments, value_range
 from sklearn_helmholtz._start import initial_machine, inside_unit_interval
 from sklearn_helmholtz._units import Bernoulli
+
+SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
 
 
 def data(dtype=np.float64):
@@ -109,3 +112,74 @@ def test_machine_starts_as_independent_units():
     logits = X.mean(axis=0) @ machine.recognition[0].weights
     activity = 1 / (1 + np.exp(-logits - machine.recognition[0].bias))
     np.testing.assert_allclose(activity, 0.1)
+
+
+# ------------------------------------------------ the estimator on such rows
+
+
+def binary_rows():
+    return np.random.default_rng(0).integers(0, 2, (230, 9)).astype(float)
+
+
+def parameters(machine):
+    arrays = [*machine.generative_coefs_, *machine.recognition_coefs_]
+    return np.concatenate([a.ravel() for a in arrays])
+
+
+@pytest.mark.parametrize("index_dtype", [np.int32, np.int64])
+@pytest.mark.parametrize(
+    "kind", [sp.csr_array, sp.csr_matrix, sp.csc_array, sp.coo_array]
+)
+def test_sparse_rows_give_what_dense_rows_give(kind, index_dtype):
+    dense = binary_rows() * (np.random.default_rng(1).random((230, 9)) < 0.5)
+    X = kind(dense)
+    if hasattr(X, "indices"):
+        X.indices = X.indices.astype(index_dtype)
+        X.indptr = X.indptr.astype(index_dtype)
+    machine = HelmholtzMachine(**SMALL).fit(dense)
+    other = HelmholtzMachine(**SMALL).fit(X)
+    np.testing.assert_array_equal(parameters(machine), parameters(other))
+    for method in ("transform", "score_samples", "reconstruct", "exact_log_likelihood"):
+        np.testing.assert_array_equal(
+            getattr(machine, method)(dense), getattr(machine, method)(X)
+        )
+
+
+def test_sparse_rows_are_never_densified_as_a_whole(monkeypatch):
+    X = sp.random_array((5000, 50), density=0.05, format="csr", rng=0)
+    X.data[:] = 1
+    most = []
+    kind = type(X)
+    original = kind.toarray
+
+    def watched(self, *args, **kwargs):
+        most.append(self.shape[0])
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(kind, "toarray", watched)
+    machine = HelmholtzMachine(**SMALL).fit(X)
+    machine.partial_fit(X)
+    machine.transform(X)
+    machine.score_samples(X)
+    machine.log_likelihood(X[:50], 3)
+    assert max(most) < 5000
+
+
+def test_duplicate_and_explicit_zero_entries_mean_what_scipy_means():
+    data, rows, columns = [1.0, 0.5, 0.5, 0.0], [0, 1, 1, 2], [0, 1, 1, 2]
+    pointer = np.searchsorted(rows, range(4))
+    X = sp.csr_array((data, columns, pointer), shape=(3, 3))
+    before = X.copy()
+    machine = HelmholtzMachine(**SMALL).fit(X)
+    assert machine.visible_ == "bernoulli"
+    np.testing.assert_array_equal(machine.transform(X), machine.transform(X.toarray()))
+    assert X.nnz == before.nnz
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.int64])
+def test_integers_and_booleans_are_float64_rows(dtype):
+    X = binary_rows()
+    machine = HelmholtzMachine(**SMALL).fit(X.astype(dtype))
+    np.testing.assert_array_equal(
+        parameters(machine), parameters(HelmholtzMachine(**SMALL).fit(X))
+    )

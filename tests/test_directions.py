@@ -1,4 +1,4 @@
-"""Directions and optimisers against loops and laws of their own."""
+"""Directions against loops and laws of their own."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,7 @@ from helpers import random_machine
 from sklearn_helmholtz._belief_network import Layer, Scratch
 from sklearn_helmholtz._directions import Centred, Gradient, Plain
 from sklearn_helmholtz._learning_rules import Regression
-from sklearn_helmholtz._optimizers import SCHEDULES, SGD, Adam, apply
-from sklearn_helmholtz._units import Bernoulli, Gaussian
+from sklearn_helmholtz._units import Bernoulli
 
 
 def regression(seed=0, n_rows=20, squares=None, scale=1.0):
@@ -59,7 +58,7 @@ def test_centred_step_is_the_plain_step_in_centred_coordinates():
 
 def test_centred_weights_leave_the_mean_logit_to_the_bias():
     each = regression()
-    direction = Centred(Centred.initial_centres(random_machine((5, 3))))
+    direction = Centred({"recognition": [each.parent.mean(axis=0)]})
     gradient = empty_gradient()
     direction.accumulate(each, gradient, Scratch(float), first=True)
     direction.finish("recognition", 0, gradient)
@@ -92,53 +91,44 @@ def test_merged_gradients_are_sums_with_the_mean_parent():
     assert (merged.parent == 2).all()
 
 
-def test_sgd_is_heavy_ball_momentum():
-    layer = random_machine((3, 5)).generative[0]
-    optimizer, velocity = SGD(0.9), 0.0
-    state = optimizer.initial_state(layer)
-    for seed, rate in enumerate((0.1, 0.2, 0.05)):
-        gradient = Gradient.like(layer)
-        given = np.random.default_rng(seed).normal(size=gradient.weights.shape)
-        gradient.weights[:], gradient.bias[:] = given, seed
-        optimizer.prepare(gradient, state, rate)
-        velocity = 0.9 * velocity + given
-        np.testing.assert_allclose(gradient.weights, rate * velocity)
+def two_regressions():
+    """Return regressions of one layer with parents of different means."""
+    one, other = regression(0), regression(1)
+    # As recognised and dreamt rows have: at the start of training, above all.
+    return one, other._replace(parent=other.parent * [1, 0, 1, 0, 1])
 
 
-def test_adam_is_algorithm_1():
-    layer = random_machine((3, 5)).generative[0]
-    optimizer = Adam(0.9)
-    state = optimizer.initial_state(layer)
-    mean = square = 0.0
-    for t in range(1, 6):
-        gradient = Gradient.like(layer)
-        given = np.random.default_rng(t).normal(size=gradient.weights.shape)
-        gradient.weights[:], gradient.bias[:] = given, 1.0
-        optimizer.prepare(gradient, state, 0.01)
-        mean = 0.9 * mean + 0.1 * given
-        square = 0.999 * square + 0.001 * given**2
-        root = np.sqrt(square / (1 - 0.999**t)) + 1e-8
-        np.testing.assert_allclose(gradient.weights, 0.01 * mean / (1 - 0.9**t) / root)
+def centred_step(regressions, centres):
+    """Return the step that the direction makes of regressions."""
+    direction = Centred(centres)
+    gradient = empty_gradient()
+    for place, each in enumerate(regressions):
+        direction.accumulate(each, gradient, Scratch(float), first=place == 0)
+    direction.finish("recognition", 0, gradient)
+    return gradient
 
 
-def test_apply_adds_the_step_and_moves_the_variance_between_its_bounds():
-    units = Gaussian(np.array([1.0, 1.0, 1e-6]))
-    layer = Layer(np.ones((5, 3)), np.ones(3), units)
-    step = empty_gradient()
-    step.weights[:], step.bias[:] = 0.5, -0.5
-    apply(layer, step, np.array([2.0, 1.0, 0.0]), floor=1e-6)
-    assert (layer.weights == 1.5).all()
-    assert (layer.bias == 0.5).all()
-    assert 1 < units.variance[0] < 2
-    assert units.variance[1] == 1
-    assert units.variance[2] == 1e-6
+@pytest.mark.parametrize("seen", [False, True])
+def test_all_regressions_of_a_layer_are_centred_on_one_point(seen):
+    # Whatever the centre c, plain gradients of W and b' in a = (s - c) W + b'
+    # are S - c R and R, with S the sum of outer products and R of residuals.
+    each = two_regressions()
+    centres = Centred.initial_centres(random_machine((5, 3)))
+    if seen:
+        centres["recognition"][0] = np.random.default_rng(2).random(5)
+    step = centred_step(each, centres)
+    outer = sum(one.parent.T @ one.residual for one in each)
+    residual = sum(one.residual.sum(axis=0) for one in each)
+    c = ((outer - step.weights) / residual).T
+    np.testing.assert_allclose(c, np.tile(c[0], (3, 1)), atol=1e-10)
+    np.testing.assert_allclose(step.bias, residual - c[0] @ step.weights, atol=1e-10)
 
 
-def test_schedules_start_at_one_and_never_rise():
-    for name, schedule in SCHEDULES.items():
-        rates = [schedule(epoch / 10, epoch) for epoch in range(10)]
-        assert rates[0] == 1
-        assert all(np.diff(rates) <= 0)
-        assert (rates[-1] < 1) == (name != "constant")
-    assert SCHEDULES["linear"](0.75, 3) == 0.25
-    assert SCHEDULES["invscaling"](0.75, 3) == 0.5
+def test_centre_runs_after_the_parents_of_all_regressions():
+    each = two_regressions()
+    centre = np.random.default_rng(2).random(5)
+    centres = {"recognition": [centre.copy()]}
+    centred_step(each, centres)
+    mean = np.vstack([one.parent for one in each]).mean(axis=0)
+    moved = centre + Centred.rate * (mean - centre)
+    np.testing.assert_allclose(centres["recognition"][0], moved)

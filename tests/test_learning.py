@@ -11,9 +11,11 @@ from sklearn_helmholtz import HelmholtzMachine
 SEEDS = [0, 1, 2]
 
 
-@pytest.mark.parametrize("rule", ["wake-sleep", "reweighted-wake-sleep"])
+@pytest.mark.parametrize(
+    ("rule", "bound"), [("wake-sleep", 1.0), ("reweighted-wake-sleep", 0.7)]
+)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_bars_are_learned(rule, seed):
+def test_bars_are_learned(rule, bound, seed):
     table = oracles.bars()
     X = draws(table, 20_000, seed)
     machine = HelmholtzMachine(
@@ -22,9 +24,9 @@ def test_bars_are_learned(rule, seed):
     start = HelmholtzMachine((10, 4), max_iter=1, learning_rate=1e-9, random_state=seed)
     before = divergence_bits(table, start.fit(X[:1000]))
     after = divergence_bits(table, machine.fit(X))
-    # Independent pixels are about 5 bits off.
-    assert before > 4
-    assert after < 1.0
+    # Independent pixels are 8.1 bits off, and so is a machine before it learns.
+    assert before > 0.9 * independent_bits(table) > 7
+    assert after < bound
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -34,8 +36,8 @@ def test_shifter_is_learned(seed):
     machine = HelmholtzMachine(
         (14, 6), max_iter=15, learning_rate=0.5, random_state=seed
     ).fit(X)
-    independent = independent_bits(table)
-    assert divergence_bits(table, machine) < 0.6 * independent
+    assert independent_bits(table) > 4.4
+    assert divergence_bits(table, machine) < 1.2
 
 
 def independent_bits(table):

@@ -183,6 +183,54 @@ def add_particle(machine, states, w, share, totals):
             add(("lateral", level), child, residual, w * share)
 
 
+@pytest.mark.parametrize("sizes", SIZES)
+def test_expected_squares_move_the_variance_up_the_gradient(sizes, monkeypatch):
+    machine = random_machine(sizes, gaussian=True)
+    x = np.linspace(-1, 2, sizes[0])
+    squares = 0.0
+    for s in oracles.hidden_states(plain(machine)):
+        states = [x[None], *(np.array([layer]) for layer in s)]
+        monkeypatch.setattr(_learning_rules, "up_pass", lambda *_, s=states: s)
+        q = np.exp(oracles.log_recognition(plain(machine), x, s))
+        squares = squares + q * next(wake(machine, x[None], None, Scratch(float), 1))[4]
+    variance = machine.generative[0].units.variance
+    for j, value in enumerate(variance):
+        ends = []
+        for sign in (1, -1):
+            moved = plain(machine) | {"variance": variance.copy()}
+            moved["variance"][j] = value + sign * STEP
+            ends.append(oracles.wake_objective(moved, [x]))
+        slope = (ends[0] - ends[1]) / (2 * STEP)
+        # d log p / d v = (r^2 - v) / (2 v^2); squares - v is that times 2 v^2.
+        assert (squares[j] - value) / (2 * value**2) == pytest.approx(slope, abs=1e-7)
+
+
+def test_squares_of_particles_are_means_by_their_weights(monkeypatch):
+    machine = random_machine((3, 2), gaussian=True)
+    n_particles, n_rows = 4, 3
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n_rows, 3))
+    s = rng.integers(0, 2, (n_particles, n_rows, 2)).astype(float)
+    monkeypatch.setattr(type(machine), "draw", lambda *_, out: np.copyto(out, s))
+    found = next(
+        reweighted_wake(
+            machine, x, stream(), Scratch(float), 1 / n_rows, n_particles, 1.0
+        )
+    ).squares
+    table, expected = plain(machine), np.zeros(3)
+    for row in range(n_rows):
+        log_w = [
+            oracles.log_joint(table, x[row], [s[k, row]])
+            - oracles.log_recognition(table, x[row], [s[k, row]])
+            for k in range(n_particles)
+        ]
+        for k, log_weight in enumerate(log_w):
+            weight = np.exp(log_weight - oracles.log_sum(log_w)) / n_rows
+            mean = oracles.linear(s[k, row], *table["generative"][0])
+            expected += weight * np.square(x[row] - mean)
+    np.testing.assert_allclose(found, expected)
+
+
 def test_reweighted_with_one_particle_and_sleep_alone_is_wake_sleep_exactly():
     X = np.random.default_rng(0).integers(0, 2, (230, 9)).astype(np.float32)
     settings = {"hidden_layer_sizes": (6, 3), "max_iter": 4, "random_state": 0}

@@ -5,8 +5,8 @@ import warnings
 
 import joblib
 import numpy as np
+import oracles
 import pytest
-import scipy.sparse as sp
 import skops.io
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -17,7 +17,6 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_helmholtz import HelmholtzMachine
-from sklearn_helmholtz._training import Step
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
 LISTS = (
@@ -38,218 +37,7 @@ def parameters(machine):
     return np.concatenate([a.ravel() for name in LISTS for a in getattr(machine, name)])
 
 
-# ------------------------------------------------------------- visible units
-
-
-def test_auto_takes_bernoulli_in_the_unit_interval_and_gaussian_else():
-    X = np.random.default_rng(0).random((30, 4))
-    assert HelmholtzMachine(**SMALL).fit(X).visible_ == "bernoulli"
-    assert HelmholtzMachine(**SMALL).fit(X > 0.5).visible_ == "bernoulli"
-    assert HelmholtzMachine(**SMALL).fit(X * 1.01 + 0.1).visible_ == "gaussian"
-    machine = HelmholtzMachine(visible="gaussian", **SMALL).fit(X)
-    assert machine.visible_ == "gaussian"
-    assert not hasattr(machine.fit(X).set_params(visible="auto").fit(X), "variance_")
-
-
-@pytest.mark.parametrize("sparse", [False, True])
-def test_bernoulli_outside_the_unit_interval_names_the_range_and_the_way_out(sparse):
-    X = np.array([[0.0, 3.0], [-2.0, 1.0]])
-    X = sp.csr_array(X) if sparse else X
-    with pytest.raises(ValueError, match=r"from -2 to 3.*MinMaxScaler.*gaussian"):
-        HelmholtzMachine(visible="bernoulli", **SMALL).fit(X)
-    machine = HelmholtzMachine(**SMALL).fit(abs(X) / 4)
-    for method in (machine.transform, machine.score, machine.partial_fit):
-        with pytest.raises(ValueError, match="from -2 to 3"):
-            method(X)
-
-
-def test_rounding_errors_outside_the_unit_interval_are_cut_off():
-    X = np.random.default_rng(0).normal(size=(50, 5))
-    scaled = MinMaxScaler().fit_transform(X)
-    scaled[0, 0], scaled[1, 1] = 1 + 2e-16, -2e-16
-    machine = HelmholtzMachine(**SMALL).fit(scaled)
-    assert machine.visible_ == "bernoulli"
-    inside = np.clip(scaled, 0, 1)
-    np.testing.assert_allclose(
-        machine.score_samples(scaled), machine.score_samples(inside)
-    )
-
-
-def test_gaussian_machine_does_not_depend_on_location_and_scale():
-    X = np.random.default_rng(0).normal(size=(200, 5)) @ np.diag([1, 2, 3, 1e-3, 50])
-    machine = HelmholtzMachine(**SMALL).fit(X)
-    moved = HelmholtzMachine(**SMALL).fit(1000 * X + 5)
-    Y = X[:50]
-    np.testing.assert_allclose(
-        machine.transform(Y), moved.transform(1000 * Y + 5), rtol=1e-6
-    )
-    gap = machine.score_samples(Y) - moved.score_samples(1000 * Y + 5)
-    np.testing.assert_allclose(gap, 5 * np.log(1000), rtol=1e-8)
-    np.testing.assert_allclose(
-        moved.sample(4, random_state=0), 1000 * machine.sample(4, random_state=0) + 5
-    )
-
-
-def test_gaussian_machine_learns_the_noise_of_its_data():
-    rng = np.random.default_rng(0)
-    noise = np.array([0.1, 0.3, 1.0])
-    cause = rng.integers(0, 2, (3000, 1))
-    X = cause * [3.0, -2.0, 1.0] + rng.normal(0, 1, (3000, 3)) * noise
-    machine = HelmholtzMachine(2, max_iter=30, random_state=0).fit(X)
-    learned = np.sqrt(machine.variance_) * machine.scale_
-    np.testing.assert_allclose(learned, noise, rtol=0.15)
-    # The exact density of this mixture, to its own sampling error.
-    means = np.array([[0.0, 0.0, 0.0], [3.0, -2.0, 1.0]])
-    logs = [
-        -0.5 * np.square((X - m) / noise).sum(axis=1) - np.log(noise).sum()
-        for m in means
-    ]
-    truth = np.logaddexp(*logs) - np.log(2) - 1.5 * np.log(2 * np.pi)
-    assert machine.exact_log_likelihood(X).mean() > truth.mean() - 0.1
-
-
-@pytest.mark.parametrize("values", [0.0, 1.0, 7.0, -3.5])
-def test_constant_data_gives_finite_scores(values):
-    X = np.full((40, 3), values)
-    machine = HelmholtzMachine(**SMALL).fit(X)
-    assert np.isfinite(machine.score(X))
-    assert np.isfinite(machine.transform(X)).all()
-    np.testing.assert_allclose(machine.sample(5, mean=True), X[:5], atol=0.05)
-
-
-@pytest.mark.parametrize("grey", [False, True])
-def test_resampling_is_for_grey_rows_alone(grey):
-    X = binary_rows() * (0.5 if grey else 1.0)
-    one, other = (
-        HelmholtzMachine(resample=resample, **SMALL).fit(X)
-        for resample in (False, True)
-    )
-    assert np.array_equal(parameters(one), parameters(other)) == (not grey)
-
-
-def test_resampled_bits_have_the_grey_values_as_means(monkeypatch):
-    X = np.tile([0.0, 0.1, 0.5, 0.9, 1.0], (4000, 1)).astype(np.float32)
-    seen = []
-    load = Step._load
-
-    def watched(self, *arguments):
-        x = load(self, *arguments)
-        seen.append(x.copy())
-        return x
-
-    monkeypatch.setattr(Step, "_load", watched)
-    HelmholtzMachine((2,), max_iter=5, random_state=0).fit(X)
-    bits = np.concatenate(seen)
-    assert set(np.unique(bits)) == {0.0, 1.0}
-    p = X[0].astype(float)
-    # Level: |z| < 4.5; exactly where a value is 0 or 1.
-    error = 4.5 * np.sqrt(p * (1 - p) / len(bits))
-    assert (np.abs(bits.mean(axis=0, dtype=float) - p) <= error).all()
-    assert not np.array_equal(seen[0], seen[40])
-
-
-# ---------------------------------------------------------- sparse, dtypes
-
-
-@pytest.mark.parametrize("index_dtype", [np.int32, np.int64])
-@pytest.mark.parametrize(
-    "kind", [sp.csr_array, sp.csr_matrix, sp.csc_array, sp.coo_array]
-)
-def test_sparse_rows_give_what_dense_rows_give(kind, index_dtype):
-    dense = binary_rows() * (np.random.default_rng(1).random((230, 9)) < 0.5)
-    X = kind(dense)
-    if hasattr(X, "indices"):
-        X.indices = X.indices.astype(index_dtype)
-        X.indptr = X.indptr.astype(index_dtype)
-    machine = HelmholtzMachine(**SMALL).fit(dense)
-    other = HelmholtzMachine(**SMALL).fit(X)
-    np.testing.assert_array_equal(parameters(machine), parameters(other))
-    for method in ("transform", "score_samples", "reconstruct", "exact_log_likelihood"):
-        np.testing.assert_array_equal(
-            getattr(machine, method)(dense), getattr(machine, method)(X)
-        )
-
-
-def test_sparse_rows_are_never_densified_as_a_whole(monkeypatch):
-    X = sp.random_array((5000, 50), density=0.05, format="csr", rng=0)
-    X.data[:] = 1
-    most = []
-    kind = type(X)
-    original = kind.toarray
-
-    def watched(self, *args, **kwargs):
-        most.append(self.shape[0])
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(kind, "toarray", watched)
-    machine = HelmholtzMachine(**SMALL).fit(X)
-    machine.partial_fit(X)
-    machine.transform(X)
-    machine.score_samples(X)
-    machine.log_likelihood(X[:50], 3)
-    assert max(most) < 5000
-
-
-def test_duplicate_and_explicit_zero_entries_mean_what_scipy_means():
-    data, rows, columns = [1.0, 0.5, 0.5, 0.0], [0, 1, 1, 2], [0, 1, 1, 2]
-    pointer = np.searchsorted(rows, range(4))
-    X = sp.csr_array((data, columns, pointer), shape=(3, 3))
-    before = X.copy()
-    machine = HelmholtzMachine(**SMALL).fit(X)
-    assert machine.visible_ == "bernoulli"
-    np.testing.assert_array_equal(machine.transform(X), machine.transform(X.toarray()))
-    assert X.nnz == before.nnz
-
-
-@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.int64])
-def test_integers_and_booleans_are_float64_rows(dtype):
-    X = binary_rows()
-    machine = HelmholtzMachine(**SMALL).fit(X.astype(dtype))
-    np.testing.assert_array_equal(
-        parameters(machine), parameters(HelmholtzMachine(**SMALL).fit(X))
-    )
-
-
-# ------------------------------------------------------ same seed, same weights
-
-
-@pytest.mark.parametrize("rule", ["wake-sleep", "reweighted-wake-sleep"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_weights_depend_on_the_seed_and_not_on_the_threads(rule, dtype, monkeypatch):
-    monkeypatch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
-    X = binary_rows(dtype=dtype)
-    fits = [
-        HelmholtzMachine(learning_rule=rule, n_jobs=n, **SMALL).fit(X)
-        for n in (1, 1, 2, 3, None)
-    ]
-    for machine in fits[1:]:
-        np.testing.assert_array_equal(parameters(machine), parameters(fits[0]))
-        np.testing.assert_array_equal(machine.transform(X), fits[0].transform(X))
-        np.testing.assert_array_equal(
-            machine.sample(3000, random_state=1), fits[0].sample(3000, random_state=1)
-        )
-    other = clone(fits[0]).set_params(random_state=1).fit(X)
-    assert not np.array_equal(parameters(other), parameters(fits[0]))
-
-
-@pytest.mark.parametrize("rule", ["wake-sleep", "reweighted-wake-sleep"])
-def test_one_pass_of_fit_equals_partial_fit(rule):
-    X = binary_rows()
-    settings = SMALL | {"max_iter": 1, "shuffle": False, "learning_rule": rule}
-    one = HelmholtzMachine(learning_rate_schedule="constant", **settings).fit(X)
-    other = HelmholtzMachine(**settings).partial_fit(X)
-    np.testing.assert_array_equal(parameters(one), parameters(other))
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_partial_fit_in_pieces_equals_partial_fit_at_once(optimizer):
-    X = binary_rows(300)
-    start = HelmholtzMachine(batch_size=50, optimizer=optimizer, **SMALL).fit(X)
-    whole, pieces = (pickle.loads(pickle.dumps(start)) for _ in range(2))
-    whole.partial_fit(X)
-    for first in (0, 100, 200):
-        assert pieces.partial_fit(X[first : first + 100]) is pieces
-    np.testing.assert_array_equal(parameters(whole), parameters(pieces))
+# ------------------------------------------------------------------ going on
 
 
 def test_warm_start_goes_on_and_cold_start_forgets():
@@ -266,6 +54,32 @@ def test_warm_start_goes_on_and_cold_start_forgets():
     np.testing.assert_array_equal(before, parameters(machine))
 
 
+#: Whether a machine has taken a change between fits.
+TAKEN = {
+    ("optimizer", "sgd", "adam"): lambda m: "mean" in m._memory["generative"][0],
+    ("optimizer", "adam", "sgd"): lambda m: "velocity" in m._memory["generative"][0],
+    ("direction", "plain", "centred"): lambda m: m._centres is not None,
+    ("direction", "centred", "plain"): lambda m: m.n_iter_ > 3,
+    ("lateral", False, True): lambda m: hasattr(m, "lateral_coefs_"),
+    ("lateral", True, False): lambda m: not hasattr(m, "lateral_coefs_"),
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("change", TAKEN, ids=str)
+def test_change_between_fits_is_taken_or_refused_by_name(change, method):
+    parameter, old, new = change
+    X = binary_rows()
+    machine = HelmholtzMachine(warm_start=True, **SMALL, **{parameter: old}).fit(X)
+    machine.set_params(**{parameter: new})
+    refusal = ""
+    try:
+        getattr(machine, method)(X)
+    except ValueError as error:
+        refusal = str(error)
+    assert parameter in refusal or TAKEN[change](machine)
+
+
 # ------------------------------------------------------------- codes and dreams
 
 
@@ -277,11 +91,60 @@ def test_code_names_the_layers_and_their_columns():
     for code, expected in layers.items():
         machine.set_params(code=code)
         np.testing.assert_array_equal(machine.transform(X), expected)
-        assert len(machine.get_feature_names_out()) == expected.shape[1]
+        assert machine.get_feature_names_out().tolist() == [
+            f"helmholtzmachine{place}" for place in range(expected.shape[1])
+        ]
         assert machine.inverse_transform(machine.transform(X)).shape == X.shape
     for code in (2, -3):
         with pytest.raises(ValueError, match="not the index of a hidden layer"):
             machine.set_params(code=code).transform(X)
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+@pytest.mark.parametrize("lateral", [False, True])
+def test_fitted_attributes_are_the_model_that_codes_and_scores(gaussian, lateral):
+    X = np.random.default_rng(0).normal(3, 2, (230, 3)) if gaussian else binary_rows()
+    settings = SMALL | {"hidden_layer_sizes": (3, 2)}
+    machine = HelmholtzMachine(lateral=lateral, **settings).fit(X)
+    table, rows, shift = as_table(machine), X[:4], 0.0
+    if gaussian:
+        rows = (rows - machine.location_) / machine.scale_
+        shift = np.log(machine.scale_).sum()
+    expected = [oracles.log_evidence(table, x) - shift for x in rows]
+    np.testing.assert_allclose(machine.exact_log_likelihood(X[:4]), expected)
+    # Many particles; level |z| < 4.5, and log-weights here spread by below 2 nats.
+    machine.set_params(n_score_samples=20_000)
+    bound = [-oracles.free_energy(table, x) - shift for x in rows]
+    np.testing.assert_allclose(
+        machine.score_samples(X[:4]), bound, atol=9 / 20_000**0.5
+    )
+    if not lateral:
+        means = rows[0]
+        for weights, bias in table["recognition"]:
+            logits = oracles.linear(means, weights, bias)
+            means = [oracles.sigmoid(a) for a in logits]
+        top = machine.set_params(code="top").transform(X[:1])[0]
+        np.testing.assert_allclose(top, means)
+
+
+def as_table(machine):
+    """Return the public attributes as the oracles' dict."""
+    coefs, top = machine.generative_coefs_, machine.generative_intercepts_[-1]
+    coefs = [*coefs, np.zeros((0, len(top)))]
+    table = {
+        "generative": list(zip(coefs, machine.generative_intercepts_, strict=True)),
+        "recognition": list(
+            zip(
+                machine.recognition_coefs_, machine.recognition_intercepts_, strict=True
+            )
+        ),
+    }
+    if machine.lateral:
+        pairs = zip(machine.lateral_coefs_, machine.lateral_intercepts_, strict=True)
+        table["lateral"] = list(pairs)
+    if machine.visible_ == "gaussian":
+        table["variance"] = machine.variance_
+    return table
 
 
 def test_lowest_codes_decide_the_inverse():

@@ -3,10 +3,13 @@
 import numpy as np
 import oracles
 import pytest
+import scipy.sparse as sp
 from helpers import stream
 from scipy.special import expit
-from scipy.stats import norm
+from scipy.stats import kstest, norm
+from sklearn.preprocessing import MinMaxScaler
 
+from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._random import HALF_RANGE
 from sklearn_helmholtz._units import (
     Bernoulli,
@@ -15,6 +18,7 @@ from sklearn_helmholtz._units import (
     threshold_in_turn,
 )
 
+SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
 LOGITS = np.array([-4.0, -1.0, 0.0, 0.5, 3.0])
 
 
@@ -70,3 +74,166 @@ def test_residual_is_the_slope_of_log_prob_in_the_units_metric(units):
         ends = [units.log_prob(states, logits + s * move)[0] for s in (1, -1)]
         slope = (ends[0] - ends[1]) / (2 * step)
         assert (residual * information)[0, j] == pytest.approx(slope, abs=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gaussian_draws_are_normal_about_the_mean(dtype):
+    variance = np.array([0.1, 1.0, 5.0], dtype)
+    mean = np.array([-3.0, 0.0, 100.0], dtype)
+    draws = Gaussian(variance).sample(mean[None], stream(), (20_000, 3))
+    assert draws.dtype == dtype
+    for j in range(3):
+        # Level 1e-4 each, fixed seed.
+        law = norm(mean[j], np.sqrt(variance[j])).cdf
+        assert kstest(draws[:, j].astype(float), law).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("units", [Bernoulli(), Gaussian(np.array([0.3, 2.0]))])
+def test_out_takes_the_result_and_inputs_stay_as_they_were(units):
+    logits, states = np.array([[0.4, -0.7]]), np.array([[1.0, 0.0]])
+    before = logits.copy(), states.copy()
+    for call in (
+        lambda out=None: units.mean(logits, out=out),
+        lambda out=None: units.residual(states, logits, out=out),
+        lambda out=None: units.sample(logits, stream(), (1, 2), out=out),
+    ):
+        out = np.full((1, 2), np.nan)
+        assert call(out) is out
+        np.testing.assert_array_equal(out, call())
+        np.testing.assert_array_equal(logits, before[0])
+        np.testing.assert_array_equal(states, before[1])
+
+
+def test_units_in_turn_see_the_states_before_them():
+    # Two blocks and more, against a loop over units.
+    n_rows, n_units = 200, 37
+    rng = np.random.default_rng(0)
+    lateral = rng.normal(size=(n_units, n_units))  # only above the diagonal counts
+    logits = rng.normal(size=(n_rows, n_units))
+    bits = stream().bits((n_rows, n_units))
+    found = threshold_in_turn(logits, lateral, bits)
+    uniform = (bits + HALF_RANGE + 0.5) / (2 * HALF_RANGE)
+    states = np.zeros((n_rows, n_units))
+    for j in range(n_units):
+        a = logits[:, j] + states[:, :j] @ lateral[:j, j]
+        states[:, j] = uniform[:, j] < expit(a)
+    np.testing.assert_array_equal(found, states)
+
+
+# ------------------------------------------- the estimator's visible units
+
+
+def binary_rows():
+    return np.random.default_rng(0).integers(0, 2, (230, 9)).astype(float)
+
+
+def test_auto_takes_bernoulli_in_the_unit_interval_and_gaussian_else():
+    X = np.random.default_rng(0).random((30, 4))
+    assert HelmholtzMachine(**SMALL).fit(X).visible_ == "bernoulli"
+    assert HelmholtzMachine(**SMALL).fit(X > 0.5).visible_ == "bernoulli"
+    assert HelmholtzMachine(**SMALL).fit(X * 1.01 + 0.1).visible_ == "gaussian"
+    machine = HelmholtzMachine(visible="gaussian", **SMALL).fit(X)
+    assert machine.visible_ == "gaussian"
+    assert not hasattr(machine.fit(X).set_params(visible="auto").fit(X), "variance_")
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_bernoulli_outside_the_unit_interval_names_the_range_and_the_way_out(sparse):
+    X = np.array([[0.0, 3.0], [-2.0, 1.0]])
+    X = sp.csr_array(X) if sparse else X
+    with pytest.raises(ValueError, match=r"from -2 to 3.*MinMaxScaler.*gaussian"):
+        HelmholtzMachine(visible="bernoulli", **SMALL).fit(X)
+    machine = HelmholtzMachine(**SMALL).fit(abs(X) / 4)
+    for method in (machine.transform, machine.score, machine.partial_fit):
+        with pytest.raises(ValueError, match="from -2 to 3"):
+            method(X)
+
+
+def test_rounding_errors_outside_the_unit_interval_are_cut_off():
+    X = np.random.default_rng(0).normal(size=(50, 5))
+    scaled = MinMaxScaler().fit_transform(X)
+    scaled[0, 0], scaled[1, 1] = 1 + 2e-16, -2e-16
+    machine = HelmholtzMachine(**SMALL).fit(scaled)
+    assert machine.visible_ == "bernoulli"
+    inside = np.clip(scaled, 0, 1)
+    np.testing.assert_allclose(
+        machine.score_samples(scaled), machine.score_samples(inside)
+    )
+
+
+def test_gaussian_machine_does_not_depend_on_location_and_scale():
+    X = np.random.default_rng(0).normal(size=(200, 5)) @ np.diag([1, 2, 3, 1e-3, 50])
+    machine = HelmholtzMachine(**SMALL).fit(X)
+    moved = HelmholtzMachine(**SMALL).fit(1000 * X + 5)
+    Y = X[:50]
+    np.testing.assert_allclose(
+        machine.transform(Y), moved.transform(1000 * Y + 5), rtol=1e-6
+    )
+    gap = machine.score_samples(Y) - moved.score_samples(1000 * Y + 5)
+    np.testing.assert_allclose(gap, 5 * np.log(1000), rtol=1e-8)
+    np.testing.assert_allclose(
+        moved.sample(4, random_state=0), 1000 * machine.sample(4, random_state=0) + 5
+    )
+
+
+def test_gaussian_machine_learns_the_noise_of_its_data():
+    rng = np.random.default_rng(0)
+    noise = np.array([0.1, 0.3, 1.0])
+    cause = rng.integers(0, 2, (3000, 1))
+    X = cause * [3.0, -2.0, 1.0] + rng.normal(0, 1, (3000, 3)) * noise
+    machine = HelmholtzMachine(2, max_iter=30, random_state=0).fit(X)
+    learned = np.sqrt(machine.variance_) * machine.scale_
+    np.testing.assert_allclose(learned, noise, rtol=0.15)
+    # The exact density of this mixture, to its own sampling error.
+    means = np.array([[0.0, 0.0, 0.0], [3.0, -2.0, 1.0]])
+    logs = [
+        -0.5 * np.square((X - m) / noise).sum(axis=1) - np.log(noise).sum()
+        for m in means
+    ]
+    truth = np.logaddexp(*logs) - np.log(2) - 1.5 * np.log(2 * np.pi)
+    assert machine.exact_log_likelihood(X).mean() > truth.mean() - 0.1
+
+
+def test_gaussian_machine_speaks_in_the_units_of_its_data():
+    X = np.random.default_rng(0).normal(size=(200, 4))
+    machine = HelmholtzMachine(**SMALL).fit(X)
+    moved = HelmholtzMachine(**SMALL).fit(1000 * X + 5)
+    np.testing.assert_allclose(
+        moved.reconstruct(1000 * X + 5), 1000 * machine.reconstruct(X) + 5, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        moved.sample(9, mean=True, random_state=1),
+        1000 * machine.sample(9, mean=True, random_state=1) + 5,
+        rtol=1e-6,
+    )
+
+
+def test_density_of_a_gaussian_machine_integrates_to_one():
+    X = np.random.default_rng(0).normal([-40.0], 30, (300, 1))
+    X[::2] += 200
+    machine = HelmholtzMachine(**SMALL).fit(X)
+    grid = np.linspace(-1500, 1700, 20_001)
+    density = np.exp(machine.exact_log_likelihood(grid[:, None]))
+    assert np.trapezoid(density, grid) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "far"), [(np.float64, 1e30), (np.float64, 1e200), (np.float32, 1e30)]
+)
+def test_row_that_is_too_far_off_for_a_density_scores_no_nan(dtype, far):
+    X = np.random.default_rng(0).normal(size=(100, 4)).astype(dtype)
+    machine = HelmholtzMachine(**SMALL).fit(X)
+    rows = np.vstack([X[:3], np.full((1, 4), far, dtype)])
+    for method in ("score_samples", "log_likelihood", "exact_log_likelihood"):
+        values = getattr(machine, method)(rows)
+        assert np.isfinite(values[:3]).all()
+        assert values[3] < -1e50 or values[3] == -np.inf
+
+
+@pytest.mark.parametrize("values", [0.0, 1.0, 7.0, -3.5])
+def test_constant_data_gives_finite_scores(values):
+    X = np.full((40, 3), values)
+    machine = HelmholtzMachine(**SMALL).fit(X)
+    assert np.isfinite(machine.score(X))
+    assert np.isfinite(machine.transform(X)).all()
+    np.testing.assert_allclose(machine.sample(5, mean=True), X[:5], atol=0.05)

@@ -1,0 +1,163 @@
+"""Workers: every block once, side by side, BLAS on one thread, errors passed on."""
+
+import itertools
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+from sklearn_helmholtz._parallel import one_blas_thread, workers
+
+
+def blas_threads():
+    return [
+        library["num_threads"]
+        for library in threadpoolctl.threadpool_info()
+        if library["user_api"] == "blas"
+    ]
+
+
+def release_blas():
+    """Let any thread set limits next.
+
+    Since threadpoolctl 3.8 one thread controls OpenBLAS until it gives it back,
+    and limits that others set meanwhile do nothing.
+    """
+    kind = getattr(threadpoolctl, "OpenBLASController", None)
+    if hasattr(kind, "clear_controlling_thread"):
+        kind.clear_controlling_thread(force=True)
+
+
+@pytest.fixture(autouse=True)
+def _blas_has_two_threads():
+    # Where BLAS has one thread from the start, no limit would show.
+    release_blas()
+    limiter = threadpoolctl.threadpool_limits(2, user_api="blas")
+    release_blas()
+    yield
+    release_blas()
+    limiter.restore_original_limits()
+    release_blas()
+
+
+def in_a_thread(function):
+    """Return what a function returns in a thread of its own."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(function).result()
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 3, 5])
+@pytest.mark.parametrize("n_blocks", [0, 1, 2, 3, 17])
+def test_every_block_is_taken_once(n_jobs, n_blocks):
+    taken = []
+    with workers(n_jobs) as team:
+        team.map_blocks(taken.append, list(range(n_blocks)))
+    assert sorted(taken) == list(range(n_blocks))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 4])
+def test_results_come_in_the_order_of_the_calls(n_jobs):
+    with workers(n_jobs) as team:
+        found = team.run([lambda n=n: n for n in range(9)])
+    assert found == list(range(9))
+
+
+def test_two_calls_run_side_by_side():
+    # Run one after another, each would wait for the other in vain.
+    barrier = threading.Barrier(2, timeout=20)
+    with workers(2) as team:
+        assert sorted(team.run([barrier.wait, barrier.wait])) == [0, 1]
+
+
+def test_no_setting_takes_as_many_threads_as_blas_had():
+    before = max(blas_threads(), default=1)
+    with workers(None) as team:
+        assert team.n_threads == before
+    # Inside a limit, a joblib worker's say, there are no more than it leaves.
+    with threadpoolctl.threadpool_limits(1, user_api="blas"), workers(None) as team:
+        assert team.n_threads == 1
+
+
+def test_blas_has_one_thread_inside_and_its_own_number_after_an_error():
+    before = blas_threads()
+    inside = []
+
+    def fail(_):
+        inside.extend(blas_threads())
+        raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"), workers(2) as team:
+        team.map_blocks(fail, [0, 1])
+    assert set(inside) <= {1}
+    with pytest.raises(ValueError, match="n_jobs"), workers(0):
+        pass
+    assert blas_threads() == before
+
+
+def test_limit_holds_until_the_last_of_many_threads_has_left():
+    before = blas_threads()
+
+    def come_and_go(_):
+        found = []
+        for _ in range(30):
+            with one_blas_thread:
+                found += blas_threads()
+        return found
+
+    with ThreadPoolExecutor(6) as executor:
+        inside = itertools.chain(*executor.map(come_and_go, range(6)))
+    assert set(inside) <= {1}
+    assert blas_threads() == before
+
+
+def test_limit_holds_in_every_thread_whoever_came_before():
+    def inside():
+        with one_blas_thread:
+            return blas_threads()
+
+    for call in (inside, lambda: in_a_thread(inside), inside):
+        assert set(call()) <= {1}
+
+
+def test_last_to_leave_restores_what_another_thread_has_limited():
+    before = blas_threads()
+    with ThreadPoolExecutor(1) as executor:
+        # The thread lives on, as a pool's does, and leaves before this one.
+        executor.submit(one_blas_thread.__enter__).result()
+        with one_blas_thread:
+            executor.submit(one_blas_thread.__exit__, None, None, None).result()
+            assert set(blas_threads()) <= {1}
+        assert blas_threads() == before
+
+
+def test_limits_that_others_set_afterwards_work_in_every_thread():
+    def limited():
+        with threadpoolctl.threadpool_limits(1, user_api="blas"):
+            return blas_threads()
+
+    with one_blas_thread:
+        pass
+    assert set(in_a_thread(limited)) <= {1}
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_overflow_in_a_block_is_silent_in_every_thread(n_jobs):
+    large = np.array([1e300])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with workers(n_jobs) as team:
+            team.map_blocks(lambda _: np.square(large) - np.square(large), [0, 1, 2])
+        # The setting ends with the block: overflow is heard again.
+        with pytest.raises(RuntimeWarning, match="overflow"):
+            np.square(large)
+
+
+def test_threads_end_with_the_block():
+    before = threading.active_count()
+    with workers(3) as team:
+        team.run([lambda: None] * 3)
+        assert threading.active_count() > before
+    assert threading.active_count() == before

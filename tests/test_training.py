@@ -1,0 +1,305 @@
+"""Training: steps are mean gradients, rows come once an epoch, seeds repeat."""
+
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import random_machine
+from sklearn.base import clone
+from sklearn.model_selection import train_test_split
+
+from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._data import Rows
+from sklearn_helmholtz._directions import Plain
+from sklearn_helmholtz._fitted import new_state
+from sklearn_helmholtz._learning_rules import Lane, LearningRule, Regression
+from sklearn_helmholtz._optimizers import SCHEDULES, SGD, apply
+from sklearn_helmholtz._parallel import run_in_turn
+from sklearn_helmholtz._random import make_generators
+from sklearn_helmholtz._training import Step, epochs, minibatches
+
+SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
+LISTS = (
+    "generative_coefs_",
+    "generative_intercepts_",
+    "recognition_coefs_",
+    "recognition_intercepts_",
+)
+
+
+def binary_rows(n_rows=230, n_features=9, dtype=np.float64):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 2, (n_rows, n_features)).astype(dtype)
+
+
+def parameters(machine):
+    """Return all parameters as one vector."""
+    return np.concatenate([a.ravel() for name in LISTS for a in getattr(machine, name)])
+
+
+# ------------------------------------------------------------------ one step
+
+
+class GivenRegression:
+    """A rule whose residual is the row itself, its parent the row's first half."""
+
+    def lanes(self, n_rows):
+        halves = slice(0, n_rows // 2), slice(n_rows // 2, n_rows)
+        return [Lane((("wake", half),), ()) for half in halves]
+
+    def wake(self, machine, x, rng, scratch, weight):
+        squares = None
+        if not machine.generative[0].units.binary:
+            squares = weight * np.square(x).sum(axis=0)
+        yield Regression("generative", 0, x[:, :2].copy(), x * weight, squares)
+
+
+def make_step(machine, X, rule, **settings):
+    state = new_state(machine, SGD(0.0), Plain, make_generators(0, 3))
+    settings = {"resample": False, "penalty": 0.0, "variance_floor": 1e-6} | settings
+    return Step(
+        state,
+        Rows(X),
+        rule=rule,
+        direction=Plain(),
+        optimizer=SGD(0.0),
+        apply=apply,
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.3])
+@pytest.mark.parametrize("index", [slice(3, 12), np.array([5, 0, 17, 2, 2])])
+def test_step_is_the_rate_times_the_mean_gradient_of_its_rows(index, penalty):
+    X = np.random.default_rng(1).random((20, 4))
+    machine = random_machine((4, 2, 3))
+    before = pickle.loads(pickle.dumps(machine))
+    make_step(machine, X, GivenRegression(), penalty=penalty)(index, 0.7, run_in_turn)
+    rows = X[index]
+    gradient = np.mean([np.outer(x[:2], x) for x in rows], axis=0)
+    gradient -= penalty * before.generative[0].weights
+    taught, bias = machine.generative[0][:2]
+    np.testing.assert_allclose(taught, before.generative[0].weights + 0.7 * gradient)
+    # Biases carry no penalty.
+    np.testing.assert_allclose(
+        bias, before.generative[0].bias + 0.7 * rows.mean(axis=0)
+    )
+    # Layers that nothing teaches stay.
+    for layer, old in zip(machine.recognition, before.recognition, strict=True):
+        np.testing.assert_array_equal(layer.weights, old.weights)
+    np.testing.assert_array_equal(machine.generative[1].bias, before.generative[1].bias)
+
+
+def test_variance_moves_towards_the_mean_squares_of_all_lanes():
+    X = np.random.default_rng(1).normal(0, 3, (20, 4))
+    machine = random_machine((4, 2), gaussian=True)
+    before = machine.generative[0].units.variance.copy()
+    make_step(machine, X, GivenRegression())(slice(0, 20), 1e-6, run_in_turn)
+    moved = machine.generative[0].units.variance - before
+    target = np.square(X).mean(axis=0) - before
+    np.testing.assert_allclose(moved / target, (moved / target)[0])
+    assert 0 < (moved / target)[0] < 1
+
+
+@pytest.mark.parametrize("n_particles", [1, 3])
+def test_no_unit_sees_itself_or_one_after_it(n_particles):
+    machine = random_machine((4, 5, 3), lateral=True)
+    before = [layer.weights.copy() for layer in machine.lateral]
+    step = make_step(
+        machine, binary_rows(20, 4), LearningRule(n_particles, 1.0, 1.0), penalty=0.1
+    )
+    step(slice(0, 20), 0.5, run_in_turn)
+    for layer, old in zip(machine.lateral, before, strict=True):
+        assert not np.tril(layer.weights).any()
+        assert (np.triu(layer.weights, 1) != np.triu(old, 1)).any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e12])
+def test_state_is_sound_only_where_every_parameter_is(bad):
+    def state():
+        machine = random_machine((4, 2, 3), gaussian=True, lateral=True)
+        return new_state(machine, SGD(0.0), Plain, make_generators(0, 3))
+
+    assert state().is_sound()
+    networks = state().machine
+    n_arrays = [len(network) for network in networks]
+    for network, n_layers in enumerate(n_arrays):
+        for level in range(n_layers):
+            broken = state()
+            broken.machine[network][level].bias[-1] = bad
+            assert not broken.is_sound()
+    broken = state()
+    broken.machine.generative[0].units.variance[1] = bad
+    assert not broken.is_sound()
+
+
+# ---------------------------------------------------------------------- epochs
+
+
+@pytest.mark.parametrize(("n_rows", "size"), [(1, 5), (10, 5), (11, 5), (12, 100)])
+def test_minibatches_take_every_row_once(n_rows, size):
+    plain = np.concatenate([np.arange(n_rows)[i] for i in minibatches(n_rows, size)])
+    np.testing.assert_array_equal(plain, np.arange(n_rows))
+    rng = np.random.default_rng(0)
+    orders = [np.concatenate(list(minibatches(n_rows, size, rng))) for _ in range(2)]
+    for order in orders:
+        assert sorted(order) == list(range(n_rows))
+    assert n_rows == 1 or not np.array_equal(*orders)
+    assert all(len(i) <= size for i in minibatches(n_rows, size, rng))
+
+
+def test_rates_follow_the_schedule_by_steps_and_epochs():
+    seen = []
+
+    class Recorder:
+        rows = SimpleNamespace(n_rows=10)
+        state = SimpleNamespace(generators=[np.random.default_rng(0)])
+
+        def __call__(self, index, rate, run):
+            seen.append(rate)
+
+    for name, expected in {
+        "linear": 1 - np.arange(6) / 6,
+        "constant": np.ones(6),
+        "invscaling": np.repeat([1, 1 / np.sqrt(2), 1 / np.sqrt(3)], 2),
+    }.items():
+        seen.clear()
+        trainer = epochs(
+            Recorder(),
+            n_epochs=3,
+            batch_size=5,
+            shuffle=True,
+            learning_rate=SCHEDULES[name],
+            run=run_in_turn,
+        )
+        assert len(list(trainer)) == 3
+        np.testing.assert_allclose(seen, expected)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_curves_are_free_energies_of_the_rows_they_name(early_stopping):
+    X = binary_rows()
+    machine = HelmholtzMachine(
+        early_stopping=early_stopping, n_score_samples=1, **SMALL
+    ).fit(X)
+    if early_stopping:
+        _, X = train_test_split(X, test_size=0.1, random_state=0)
+        curve = min(machine.validation_free_energy_curve_)
+    else:
+        curve = machine.free_energy_curve_[-1]
+    assert -machine.score(X) == pytest.approx(curve, rel=1e-12)
+
+
+def interrupt_at(monkeypatch, n_steps):
+    """Interrupt training, as Ctrl-C would, in the middle of some step."""
+    original, done = Step.__call__, []
+
+    def interrupted(self, *arguments):
+        done.append(1)
+        original(self, *arguments)
+        if len(done) == n_steps:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Step, "__call__", interrupted)
+
+
+def test_interrupt_within_an_epoch_keeps_the_last_whole_one(monkeypatch):
+    X = binary_rows()
+    settings = SMALL | {"learning_rate_schedule": "constant"}
+    one = HelmholtzMachine(**settings | {"max_iter": 1}).fit(X)
+    interrupt_at(monkeypatch, n_steps=5)  # three steps an epoch
+    with pytest.warns(UserWarning, match="interrupted"):
+        machine = HelmholtzMachine(**settings).fit(X)
+    assert machine.n_iter_ == len(machine.free_energy_curve_) == 1
+    np.testing.assert_array_equal(parameters(machine), parameters(one))
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_interrupt_before_an_epoch_is_done_changes_nothing(method, fitted, monkeypatch):
+    X = binary_rows()
+    machine = HelmholtzMachine(**SMALL)
+    if fitted:
+        machine.fit(X)
+    before = dict(vars(machine))
+    weights = parameters(machine) if fitted else None
+    interrupt_at(monkeypatch, n_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(machine, method)(X)
+    assert vars(machine) == before
+    if fitted:
+        np.testing.assert_array_equal(parameters(machine), weights)
+
+
+# ------------------------------------------------------ same seed, same weights
+
+
+@pytest.mark.parametrize("rule", ["wake-sleep", "reweighted-wake-sleep"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_depend_on_the_seed_and_not_on_the_threads(rule, dtype, monkeypatch):
+    monkeypatch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+    X = binary_rows(dtype=dtype)
+    fits = [
+        HelmholtzMachine(learning_rule=rule, n_jobs=n, **SMALL).fit(X)
+        for n in (1, 1, 2, 3, None)
+    ]
+    for machine in fits[1:]:
+        np.testing.assert_array_equal(parameters(machine), parameters(fits[0]))
+        np.testing.assert_array_equal(machine.transform(X), fits[0].transform(X))
+        np.testing.assert_array_equal(
+            machine.sample(3000, random_state=1), fits[0].sample(3000, random_state=1)
+        )
+    other = clone(fits[0]).set_params(random_state=1).fit(X)
+    assert not np.array_equal(parameters(other), parameters(fits[0]))
+
+
+@pytest.mark.parametrize("rule", ["wake-sleep", "reweighted-wake-sleep"])
+def test_one_pass_of_fit_equals_partial_fit(rule):
+    X = binary_rows()
+    settings = SMALL | {"max_iter": 1, "shuffle": False, "learning_rule": rule}
+    one = HelmholtzMachine(learning_rate_schedule="constant", **settings).fit(X)
+    other = HelmholtzMachine(**settings).partial_fit(X)
+    np.testing.assert_array_equal(parameters(one), parameters(other))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_partial_fit_in_pieces_equals_partial_fit_at_once(optimizer):
+    X = binary_rows(300)
+    start = HelmholtzMachine(batch_size=50, optimizer=optimizer, **SMALL).fit(X)
+    whole, pieces = (pickle.loads(pickle.dumps(start)) for _ in range(2))
+    whole.partial_fit(X)
+    for first in (0, 100, 200):
+        assert pieces.partial_fit(X[first : first + 100]) is pieces
+    np.testing.assert_array_equal(parameters(whole), parameters(pieces))
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_resampling_is_for_grey_rows_alone(grey):
+    X = binary_rows() * (0.5 if grey else 1.0)
+    one, other = (
+        HelmholtzMachine(resample=resample, **SMALL).fit(X)
+        for resample in (False, True)
+    )
+    assert np.array_equal(parameters(one), parameters(other)) == (not grey)
+
+
+def test_resampled_bits_have_the_grey_values_as_means(monkeypatch):
+    X = np.tile([0.0, 0.1, 0.5, 0.9, 1.0], (4000, 1)).astype(np.float32)
+    seen = []
+    load = Step._load
+
+    def watched(self, *arguments):
+        x = load(self, *arguments)
+        seen.append(x.copy())
+        return x
+
+    monkeypatch.setattr(Step, "_load", watched)
+    HelmholtzMachine((2,), max_iter=5, random_state=0).fit(X)
+    bits = np.concatenate(seen)
+    assert set(np.unique(bits)) == {0.0, 1.0}
+    p = X[0].astype(float)
+    # Level: |z| < 4.5; exactly where a value is 0 or 1.
+    error = 4.5 * np.sqrt(p * (1 - p) / len(bits))
+    assert (np.abs(bits.mean(axis=0, dtype=float) - p) <= error).all()
+    assert not np.array_equal(seen[0], seen[40])
