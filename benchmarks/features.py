@@ -4,11 +4,11 @@
 
 Every method learns codes from the training rows without their labels; the same
 logistic regression, its C and whether codes are standardised chosen by
-cross-validation on the training part, then classifies the test rows. A seed draws the methods' starts,
-and the folds or the labelled rows where a task has them. RBM's learning rate
-and epochs are chosen on a part of the training rows. Rows of the table are
-appended to benchmarks/results/features.csv. "random features" are a machine's
-shape without any learning, for orientation.
+cross-validation on the training part, then classifies the test rows. A seed
+draws the methods' starts, and the folds or the labelled rows where a task has
+them. RBM's learning rate and epochs are chosen on a part of the training rows.
+Rows of the table are appended to benchmarks/results/features.csv. "random
+features" are a machine's shape without any learning, for orientation.
 """
 
 import argparse

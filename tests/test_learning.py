@@ -12,21 +12,27 @@ SEEDS = [0, 1, 2]
 
 
 @pytest.mark.parametrize(
-    ("rule", "bound"), [("wake-sleep", 1.0), ("reweighted-wake-sleep", 0.7)]
+    ("rule", "n_epochs"), [("wake-sleep", 30), ("reweighted-wake-sleep", 15)]
 )
 @pytest.mark.parametrize("seed", SEEDS)
-def test_bars_are_learned(rule, bound, seed):
+def test_bars_are_learned(rule, n_epochs, seed):
     table = oracles.bars()
     X = draws(table, 20_000, seed)
     machine = HelmholtzMachine(
-        (10, 4), learning_rule=rule, max_iter=10, learning_rate=0.5, random_state=seed
+        (10, 4),
+        learning_rule=rule,
+        max_iter=n_epochs,
+        learning_rate=0.3,
+        batch_size=50,
+        random_state=seed,
     )
     start = HelmholtzMachine((10, 4), max_iter=1, learning_rate=1e-9, random_state=seed)
     before = divergence_bits(table, start.fit(X[:1000]))
     after = divergence_bits(table, machine.fit(X))
     # Independent pixels are 8.1 bits off, and so is a machine before it learns.
     assert before > 0.9 * independent_bits(table) > 7
-    assert after < bound
+    # The worst of eight seeds: 0.39 by wake-sleep, 0.23 reweighted.
+    assert after < 0.7
 
 
 @pytest.mark.parametrize("seed", SEEDS)
