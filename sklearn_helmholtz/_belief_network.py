@@ -58,11 +58,6 @@ class Machine(NamedTuple):
     lateral: tuple[Layer, ...] = ()
 
     @property
-    def n_layers(self):
-        """The number of hidden layers, L."""
-        return len(self.recognition)
-
-    @property
     def dtype(self):
         """The dtype of all parameters."""
         return self.generative[0].weights.dtype

@@ -233,13 +233,23 @@ class Fitting:
                 f"lateral={self.lateral!r} differs from the fitted machine's, which "
                 "cannot go on so. Use clone or warm_start=False to start anew."
             )
-        fresh = new_state(
-            state.machine, self._optimizer(), DIRECTIONS[self.direction], []
-        )
-        if state.memory["generative"][0].keys() != fresh.memory["generative"][0].keys():
+        return self._with_present_kinds(state)
+
+    def _with_present_kinds(self, state):
+        """Return the state with memory and centres of the present parameters' kinds.
+
+        Those of another optimiser or direction are of no use to these.
+        """
+        optimizer, direction = self._optimizer(), DIRECTIONS[self.direction]
+        # The prior has no weights: its memory tells the kind at no cost.
+        prior = state.machine.generative[-1]
+        kind = optimizer.initial_state(prior).keys()
+        if state.memory["generative"][-1].keys() != kind:
+            fresh = new_state(state.machine, optimizer, direction, [])
             state.memory = fresh.memory
-        if state.centres is None or fresh.centres is None:
-            state.centres = fresh.centres
+        centres = direction.initial_centres(state.machine)
+        if state.centres is None or centres is None:
+            state.centres = centres
         return state
 
     def _optimizer(self):

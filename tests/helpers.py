@@ -72,3 +72,23 @@ def divergence_bits(table, machine):
     images, chances = np.array(list(table)), np.array(list(table.values()))
     log_p = machine.exact_log_likelihood(images)
     return float(np.sum(chances * (np.log(chances) - log_p)) / np.log(2))
+
+
+#: The fitted attributes that hold all parameters of a factorial Bernoulli machine.
+LISTS = (
+    "generative_coefs_",
+    "generative_intercepts_",
+    "recognition_coefs_",
+    "recognition_intercepts_",
+)
+
+
+def parameters(machine):
+    """Return all parameters of a fitted estimator as one vector."""
+    return np.concatenate([a.ravel() for name in LISTS for a in getattr(machine, name)])
+
+
+def binary_rows(n_rows=230, n_features=9, dtype=np.float64, seed=0):
+    """Return random binary rows."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 2, (n_rows, n_features)).astype(dtype)

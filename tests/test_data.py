@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from helpers import binary_rows, parameters
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._data import Rows, is_binary, moments, value_range
@@ -115,15 +116,6 @@ def test_machine_starts_as_independent_units():
 
 
 # ------------------------------------------------ the estimator on such rows
-
-
-def binary_rows():
-    return np.random.default_rng(0).integers(0, 2, (230, 9)).astype(float)
-
-
-def parameters(machine):
-    arrays = [*machine.generative_coefs_, *machine.recognition_coefs_]
-    return np.concatenate([a.ravel() for a in arrays])
 
 
 @pytest.mark.parametrize("index_dtype", [np.int32, np.int64])

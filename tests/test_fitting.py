@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import threadpoolctl
+from helpers import binary_rows, parameters
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -17,16 +18,6 @@ from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._parallel import one_blas_thread, workers
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 5, "random_state": 0}
-
-
-def binary_rows(n_rows=230, n_features=9, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 2, (n_rows, n_features)).astype(float)
-
-
-def parameters(machine):
-    arrays = [*machine.generative_coefs_, *machine.recognition_coefs_]
-    return np.concatenate([a.ravel() for a in arrays])
 
 
 class Hook:

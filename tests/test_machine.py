@@ -8,6 +8,7 @@ import numpy as np
 import oracles
 import pytest
 import skops.io
+from helpers import LISTS, binary_rows, parameters
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -19,22 +20,6 @@ from sklearn.utils._param_validation import InvalidParameterError
 from sklearn_helmholtz import HelmholtzMachine
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
-LISTS = (
-    "generative_coefs_",
-    "generative_intercepts_",
-    "recognition_coefs_",
-    "recognition_intercepts_",
-)
-
-
-def binary_rows(n_rows=230, n_features=9, dtype=np.float64, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 2, (n_rows, n_features)).astype(dtype)
-
-
-def parameters(machine):
-    """Return all parameters as one vector."""
-    return np.concatenate([a.ravel() for name in LISTS for a in getattr(machine, name)])
 
 
 # ------------------------------------------------------------------ going on

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import random_machine
+from helpers import binary_rows, parameters, random_machine
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
@@ -20,22 +20,6 @@ from sklearn_helmholtz._random import make_generators
 from sklearn_helmholtz._training import Step, epochs, minibatches
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
-LISTS = (
-    "generative_coefs_",
-    "generative_intercepts_",
-    "recognition_coefs_",
-    "recognition_intercepts_",
-)
-
-
-def binary_rows(n_rows=230, n_features=9, dtype=np.float64):
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 2, (n_rows, n_features)).astype(dtype)
-
-
-def parameters(machine):
-    """Return all parameters as one vector."""
-    return np.concatenate([a.ravel() for name in LISTS for a in getattr(machine, name)])
 
 
 # ------------------------------------------------------------------ one step

@@ -123,10 +123,6 @@ def test_units_in_turn_see_the_states_before_them():
 # ------------------------------------------- the estimator's visible units
 
 
-def binary_rows():
-    return np.random.default_rng(0).integers(0, 2, (230, 9)).astype(float)
-
-
 def test_auto_takes_bernoulli_in_the_unit_interval_and_gaussian_else():
     X = np.random.default_rng(0).random((30, 4))
     assert HelmholtzMachine(**SMALL).fit(X).visible_ == "bernoulli"
