@@ -418,6 +418,52 @@ class HelmholtzMachine(
             self._partial_fit(X)
         return self
 
+    @_fit_context(prefer_skip_nested_validation=True)
+    def resume(self, X, y=None):
+        """Finish the fit that :class:`Checkpoint` has written down.
+
+        For a machine from :meth:`Checkpoint.load`. The parameters at the end
+        are, to the last bit, those of a fit that was never broken off.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The training data of that fit.
+
+        y : Ignored
+            Present for the API's consistency.
+
+        Returns
+        -------
+        self : HelmholtzMachine
+            The fitted machine.
+
+        Raises
+        ------
+        ValueError
+            If no fit is unfinished, or `X` differs from that fit's data: its
+            shape, its dtype, or any of 1,000 rows spread over it.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the parameters diverge; the last finite ones are kept.
+
+        See Also
+        --------
+        Checkpoint : Writes a fit to disk while it runs.
+        """
+        if not hasattr(self, "_unfinished"):
+            raise ValueError(
+                f"This {type(self).__name__} has no unfinished fit. Load one with "
+                "Checkpoint.load; or use warm_start=True and fit to train on."
+            )
+        n_left = max(self.max_iter - self._unfinished.watch.n_epochs, 0)
+        context = self._init_callback_context(max_subtasks=n_left)
+        with all_or_nothing(self):
+            self._finish(X, y, context)
+        return self
+
     # ------------------------------------------------------ checks, attributes
 
     def _validate(self, X, *, reset):

@@ -296,9 +296,9 @@ def test_blas_limit_is_restored_and_no_thread_outlives_the_call(monkeypatch):
 def test_blas_limit_is_shared_and_the_last_to_leave_restores_it():
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         before = blas_threads()
-        with one_blas_thread as outer:
+        with one_blas_thread() as outer:
             inside = blas_threads()
-            with one_blas_thread as inner:
+            with one_blas_thread() as inner:
                 assert inner == outer
             assert blas_threads() == inside
         assert blas_threads() == before
