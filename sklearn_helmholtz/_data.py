@@ -83,6 +83,21 @@ class Rows:
         )
 
 
+def refuse_hidden_values(X):
+    """Raise if X holds what a conversion to floats would silently misread."""
+    if np.ma.is_masked(X):
+        raise ValueError(
+            "X is a masked array with masked values, which would be read as if they "
+            "were valid. Impute them, or fill them in with X.filled."
+        )
+    dtypes = [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", ())
+    if any(getattr(dtype, "kind", "") in ("m", "M") for dtype in dtypes):
+        raise ValueError(
+            "X holds dates or times, whose missing values would be read as numbers. "
+            "Convert them to floats."
+        )
+
+
 def value_range(X):
     """Return the smallest and the largest value of dense or CSR data."""
     if not sp.issparse(X):
@@ -96,11 +111,11 @@ def value_range(X):
 
 
 def is_binary(X, block_size=4096):
-    """Return whether every value is 0 or 1."""
+    """Return whether every value is 0 or 1 once clipped to [0, 1]."""
     if sp.issparse(X):
-        return bool(np.all((X.data == 0) | (X.data == 1)))
+        return bool(np.all((X.data <= 0) | (X.data >= 1)))
     return all(
-        bool(np.all((block == 0) | (block == 1)))
+        bool(np.all((block <= 0) | (block >= 1)))
         for block in np.split(X, range(block_size, X.shape[0], block_size))
     )
 

@@ -21,7 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._belief_network import Scratch, down_mean, down_pass, up_means
-from ._data import Rows
+from ._data import Rows, refuse_hidden_values
 from ._directions import DIRECTIONS
 from ._fitted import machine_of
 from ._fitting import Fitting, all_or_nothing
@@ -474,6 +474,7 @@ class HelmholtzMachine(
                 f"code={self.code} is not the index of a hidden layer: there are "
                 f"{n_layers}."
             )
+        refuse_hidden_values(X)
         dtype = [np.float64, np.float32] if reset else self._dtype
         X = validate_data(
             self, X, accept_sparse="csr", dtype=dtype, order="C", reset=reset

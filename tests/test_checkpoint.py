@@ -118,7 +118,7 @@ def test_validation_rows_are_kept_back_again_whatever_the_random_state(make, tmp
     machine = HelmholtzMachine(**settings).set_callbacks(
         Checkpoint(tmp_path / "machine.pickle"), BreakAfter(2)
     )
-    np.random.seed(7)  # noqa: NPY002: None takes NumPy's global stream
+    np.random.seed(7)  # noqa: NPY002
     with pytest.raises(Break):
         machine.fit(X)
     machine = Checkpoint.load(tmp_path / "machine.pickle").resume(X)
@@ -150,8 +150,8 @@ def test_resumed_warm_start_counts_the_epochs_before(tmp_path):
 
 def test_checkpoint_of_the_last_epoch_resumes_to_the_end(tmp_path):
     path = tmp_path / "machine.pickle"
-    for name in SETTINGS:
-        settings = SMALL | SETTINGS[name]
+    for changes in SETTINGS.values():
+        settings = SMALL | changes
         whole = HelmholtzMachine(**settings).set_callbacks(Checkpoint(path, every=100))
         whole.fit(binary_rows())
         assert_same(Checkpoint.load(path).resume(binary_rows()), whole)
