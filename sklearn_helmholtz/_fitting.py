@@ -3,8 +3,7 @@
 import copy
 import time
 import warnings
-from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -363,26 +362,32 @@ def _spread(n_rows):
     return np.linspace(0, n_rows - 1, min(n_rows, _MONITOR_ROWS)).astype(int)
 
 
-@contextmanager
-def all_or_nothing(estimator):
-    """Leave the estimator as it was if the block raises.
+class AllOrNothing:
+    """Context that leaves the estimator as it was if its block raises.
 
     Training works on copies, so the attributes' bindings are all there is to
     restore, and the place in the stream of a RandomState that was handed in.
+
+    No generator: one whose end an interrupt cuts off would take everything back
+    whenever it is collected.
     """
-    before = dict(vars(estimator))
-    random_state = estimator.random_state
-    is_stream = isinstance(random_state, np.random.RandomState)
-    place = random_state.get_state() if is_stream else None
-    try:
-        yield
-    except BaseException:
-        finish(partial(_restore, estimator, before, place))
-        raise
 
+    def __init__(self, estimator):
+        self.estimator = estimator
+        self.before = dict(vars(estimator))
+        random_state = estimator.random_state
+        is_stream = isinstance(random_state, np.random.RandomState)
+        self.place = random_state.get_state() if is_stream else None
 
-def _restore(estimator, attributes_before, place):
-    vars(estimator).clear()
-    vars(estimator).update(attributes_before)
-    if place is not None:
-        estimator.random_state.set_state(place)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is not None:
+            finish(self._restore)
+
+    def _restore(self):
+        vars(self.estimator).clear()
+        vars(self.estimator).update(self.before)
+        if self.place is not None:
+            self.estimator.random_state.set_state(self.place)

@@ -24,7 +24,7 @@ from ._belief_network import Scratch, down_mean, down_pass, up_means
 from ._data import Rows, refuse_hidden_values
 from ._directions import DIRECTIONS
 from ._fitted import machine_of
-from ._fitting import Fitting, all_or_nothing
+from ._fitting import AllOrNothing, Fitting
 from ._learning_rules import LEARNING_RULES
 from ._likelihood import estimate_rows, exact_log_likelihood
 from ._optimizers import OPTIMIZERS, SCHEDULES
@@ -384,7 +384,7 @@ class HelmholtzMachine(
             If the parameters diverge; the last finite ones are kept.
         """
         context = self._init_callback_context(max_subtasks=self.max_iter)
-        with all_or_nothing(self):
+        with AllOrNothing(self):
             self._fit(X, y, context)
         return self
 
@@ -414,7 +414,7 @@ class HelmholtzMachine(
         ValueError
             If `X` is not finite, or lies outside [0, 1] with Bernoulli units.
         """
-        with all_or_nothing(self):
+        with AllOrNothing(self):
             self._partial_fit(X)
         return self
 
@@ -460,7 +460,7 @@ class HelmholtzMachine(
             )
         n_left = max(self.max_iter - self._unfinished.watch.n_epochs, 0)
         context = self._init_callback_context(max_subtasks=n_left)
-        with all_or_nothing(self):
+        with AllOrNothing(self):
             self._finish(X, y, context)
         return self
 
