@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_helmholtz import Checkpoint, HelmholtzMachine
 from sklearn_helmholtz._checkpoint import write
+from sklearn_helmholtz._fitted import attributes, state_of
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 6, "random_state": 0}
 
@@ -27,6 +28,7 @@ SETTINGS = {
     "wake-sleep": {"learning_rule": "wake-sleep", "shuffle": False},
     "adam": {"optimizer": "adam", "learning_rate": 0.01, "direction": "plain"},
     "invscaling": {"learning_rate_schedule": "invscaling", "n_jobs": 2},
+    "natural": {"direction": "natural"},
     "lateral": {"lateral": True, "alpha": 0.01},
     "gaussian": {"visible": "gaussian", "learning_rate": 0.1},
     "tol": {"tol": 100.0, "n_iter_no_change": 4},
@@ -77,10 +79,8 @@ def assert_same(one, other):
 
 def plain_state(machine):
     """Return all fitted state as lists that do not share arrays."""
-    found = {k: v for k, v in sorted(vars(machine).items()) if k.endswith("_")}
-    found |= {k: getattr(machine, k) for k in ("_memory", "_centres", "_n_steps")}
-    found["streams"] = [g.bit_generator.state for g in machine._generators]
-    return as_bytes(found)
+    found = {k: v for k, v in vars(machine).items() if k.endswith("_")}
+    return as_bytes(found | attributes(state_of(machine)))
 
 
 def as_bytes(tree):
@@ -88,6 +88,8 @@ def as_bytes(tree):
         return tree.dtype.str, tree.shape, tree.tobytes()
     if isinstance(tree, dict):
         return [(key, as_bytes(tree[key])) for key in sorted(tree)]
+    if isinstance(tree, np.random.Generator):
+        return as_bytes(tree.bit_generator.state)
     if isinstance(tree, list | tuple):
         return [as_bytes(value) for value in tree]
     return repr(tree)
