@@ -1,5 +1,6 @@
 """Threads: one counted limit on BLAS for the whole process, and workers."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -43,7 +44,7 @@ class _SharedLimit:
         self._limited = False
 
     def enter(self, user):
-        """Count a user in and return the number of threads that BLAS had."""
+        """Count a user in and return its share of the threads that BLAS had."""
         with self._lock:
             self._users.add(user)
             if self._found is None:
@@ -52,7 +53,7 @@ class _SharedLimit:
             if not self._limited:  # or the one before was cut short here
                 _blas().limit(limits=1)
                 self._limited = True
-            return max(self._found, default=1)
+            return max(1, max(self._found, default=1) // len(self._users))
 
     def leave(self, user):
         """Count a user out; the last restores what the first found."""
@@ -68,13 +69,24 @@ class _SharedLimit:
             _release()
             self._found, self._limited = None, False
 
+    def forget_users(self):
+        """Start anew in a forked process, which has none of its parent's threads."""
+        self._lock = threading.Lock()
+        self._users = set()
+
 
 _shared_limit = _SharedLimit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_shared_limit.forget_users)
 
 
 @contextmanager
 def one_blas_thread():
-    """Limit BLAS to one thread for a block, and yield the number that it had."""
+    """Limit BLAS to one thread for a block; yield how many threads there are for it.
+
+    That is the number that BLAS had, divided by those who have come so far: many
+    machines at once, each in a thread, take little more than a thread each.
+    """
     user = object()
     try:
         yield _shared_limit.enter(user)
@@ -139,8 +151,9 @@ def workers(n_jobs):
     Parameters
     ----------
     n_jobs : int or None
-        None takes as many threads as BLAS had; so a process whose BLAS has
-        been limited (a joblib worker's) gets no more than it was given.
+        None takes as many threads as BLAS had, divided by the blocks under
+        way; so a process whose BLAS has been limited (a joblib worker's) gets
+        no more than it was given.
     """
     with one_blas_thread() as blas_threads, quiet():
         n_threads = blas_threads if n_jobs is None else effective_n_jobs(n_jobs)

@@ -299,7 +299,7 @@ def test_blas_limit_is_shared_and_the_last_to_leave_restores_it():
         with one_blas_thread() as outer:
             inside = blas_threads()
             with one_blas_thread() as inner:
-                assert inner == outer
+                assert inner == max(1, outer // 2)
             assert blas_threads() == inside
         assert blas_threads() == before
 
