@@ -93,6 +93,19 @@ def test_binary_means_zeros_and_ones_alone(kind):
     assert not is_binary(kind(X))
 
 
+@pytest.mark.parametrize("value", [7.0, 0.1, -6.32e297, 3e300, 1e17])
+@pytest.mark.parametrize("n_rows", [1, 3, 13])
+def test_constant_column_is_moved_to_zero_whatever_its_size(value, n_rows):
+    X = np.full((n_rows, 2), value)
+    X[:, 1] = np.nextafter(value, np.inf)
+    X[0, 1] = value
+    with np.errstate(all="raise", under="ignore"):
+        location, scale = moments(X)
+    moved = (X - location) / scale
+    np.testing.assert_array_equal(moved[:, 0], 0)
+    assert np.abs(moved).max() <= 1
+
+
 def test_unit_interval_has_room_for_rounding_alone():
     X = np.array([[0.0, 1.0]])
     assert inside_unit_interval(X + 1e-15)[0]
