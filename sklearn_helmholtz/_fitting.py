@@ -203,12 +203,15 @@ class Fitting:
         for name in _OPTIONAL_ATTRIBUTES:
             vars(self).pop(name, None)
         if self.visible_ == "gaussian":
-            self.location_, self.scale_ = moments(X)
+            # Machines that are compared standardise by moments in common.
+            common = getattr(self, "_common_moments", None)
+            self.location_, self.scale_ = common or moments(X)
         self.n_iter_, self.free_energy_curve_ = 0, []
         generators = make_generators(self.random_state, 4)
+        rows = self._rows(X)
         machine = initial_machine(
-            self._rows(X),
-            visible_units(self.visible_, X.shape[1], X.dtype),
+            rows,
+            visible_units(self.visible_, rows),
             self._layer_sizes(),
             self.initial_activity,
             generators.pop(),

@@ -64,6 +64,32 @@ class _SharedLimit:
 one_blas_thread = _SharedLimit()
 
 
+class _Share(threading.local):
+    """How many share the process's threads with this thread, itself included."""
+
+    n_sharing = 1
+
+
+_share = _Share()
+
+
+@contextmanager
+def sharing_threads(n_sharing):
+    """Give this thread's :func:`workers` only their share of threads for a block.
+
+    Parameters
+    ----------
+    n_sharing : int
+        Threads of this process that do such work side by side.
+    """
+    before = _share.n_sharing
+    _share.n_sharing = n_sharing
+    try:
+        yield
+    finally:
+        _share.n_sharing = before
+
+
 class Workers:
     """Runs calls side by side, on the caller's thread and some of its own.
 
@@ -113,10 +139,14 @@ def workers(n_jobs):
     ----------
     n_jobs : int or None
         None takes as many threads as BLAS had; so a process whose BLAS has
-        been limited (a joblib worker's) gets no more than it was given.
+        been limited (a joblib worker's) gets no more than it was given. Within
+        :func:`sharing_threads` it takes its share of them.
     """
     with one_blas_thread as blas_threads, quiet():
-        n_threads = blas_threads if n_jobs is None else effective_n_jobs(n_jobs)
+        if n_jobs is None:
+            n_threads = max(1, blas_threads // _share.n_sharing)
+        else:
+            n_threads = effective_n_jobs(n_jobs)
         if n_threads < 2:
             yield Workers(None, 1)
             return
