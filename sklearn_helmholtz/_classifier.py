@@ -19,7 +19,6 @@ from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
 from ._start import inside_unit_interval
 
-
 #: What `estimator=None` stands for.
 DEFAULTS = {"hidden_layer_sizes": (100,)}
 

@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._belief_network import Scratch, down_mean, down_pass, up_means
+from ._conditional import fill_in
 from ._data import Rows
 from ._directions import DIRECTIONS
 from ._fitted import machine_of
@@ -564,6 +565,94 @@ class HelmholtzMachine(
             Mean visible values.
         """
         return self.inverse_transform(self.transform(X))
+
+    # --------------------------------------------------------------- filling in
+
+    def impute(self, X, *, mean=False, n_iter=100, n_particles=10, random_state=None):
+        """Fill in missing values given the seen ones, by a Markov chain.
+
+        The chain's stationary distribution is the model's p(missing | seen),
+        whatever the recognition network is worth: it proposes hidden states,
+        and a resampling among the present ones and those proposed makes up for
+        what it gets wrong [4]_. A row given several times gets independent
+        draws: multiple imputation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with NaN where a value is missing. A grey value that is seen
+            counts as in :meth:`score_samples`.
+
+        mean : bool, default=False
+            Whether to return the missing values' means, averaged over the
+            second half of the chain, instead of its last draw.
+
+        n_iter : int, default=100
+            Steps of the chain.
+
+        n_particles : int, default=10
+            Hidden states that each step chooses among, at least 2. The
+            stationary distribution does not depend on it, the speed of
+            reaching it does.
+
+        random_state : int, RandomState instance or None, default=None
+            An int gives the same values at every call, None new ones.
+
+        Returns
+        -------
+        X_filled : ndarray of shape (n_samples, n_features)
+            The rows with no value missing; seen values are as they were.
+
+        Raises
+        ------
+        ValueError
+            If `X` is infinite anywhere, or lies outside [0, 1] with Bernoulli
+            units.
+
+        References
+        ----------
+        .. [4] C. Andrieu, A. Lee and M. Vihola, "Uniform ergodicity of the
+           iterated conditional SMC and geometric ergodicity of particle Gibbs
+           samplers", Bernoulli 24, 842-872, 2018.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> machine.impute([[np.nan, 1, np.nan, 0]], random_state=0)
+        array([[1., 1., 0., 0.]])
+        """
+        check_is_fitted(self)
+        n_iter = _positive("n_iter", n_iter)
+        if _positive("n_particles", n_particles) < 2:
+            raise ValueError("n_particles must be at least 2: one stays as it is.")
+        X = validate_data(
+            self, X, dtype=self._dtype, ensure_all_finite="allow-nan", reset=False
+        )
+        missing = np.isnan(X)
+        rows = self._rows(np.where(missing, getattr(self, "location_", 0.5), X))
+        parts = list(rows.blocks(_BLOCK_ROWS // 4))
+        generators = make_generators(random_state, len(parts))
+        machine = machine_of(self)
+        filled = np.empty_like(rows.X)
+
+        def fill(block):
+            part, generator = block
+            filled[part] = fill_in(
+                machine,
+                rows.take(part),
+                missing[part],
+                Stream(generator),
+                n_iter=n_iter,
+                n_particles=n_particles,
+                mean=mean,
+            )
+
+        with workers(self.n_jobs) as team:
+            team.map_blocks(fill, list(zip(parts, generators, strict=True)))
+        return np.where(missing, self._to_data(filled), X)
 
     # ------------------------------------------------------------------- dreams
 
