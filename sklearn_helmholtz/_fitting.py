@@ -21,7 +21,7 @@ from ._start import initial_machine, inside_unit_interval, visible_units
 from ._training import Step, epochs
 from ._watch import Watch
 
-_DIVERGED = (
+DIVERGED = (
     "The parameters diverged and the last finite ones are kept. Use a smaller "
     "learning_rate."
 )
@@ -29,7 +29,7 @@ _DIVERGED = (
 #: Below this many multiplications a step is too short to share among threads.
 _SMALL_STEP = 1.5e7
 #: Rows that the training free energy is taken over, spread over the data.
-_MONITOR_ROWS = 1000
+MONITOR_ROWS = 1000
 #: The smallest variance of a Gaussian unit, as a part of the data's own.
 _VARIANCE_FLOOR = 1e-6
 
@@ -73,7 +73,7 @@ class Fitting:
                     raise
                 warnings.warn("Training interrupted by user.", stacklevel=3)
         if watch.diverged:
-            warnings.warn(_DIVERGED, ConvergenceWarning, stacklevel=3)
+            warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=3)
         self._conclude(watch)
         context.call_on_fit_task_end(
             **hooks,
@@ -131,7 +131,7 @@ class Fitting:
     def _evaluator(self, step, rest, team):
         """Return a function that gives free energies of training and kept-back rows."""
         n_rows = step.rows.n_rows
-        places = np.linspace(0, n_rows - 1, min(n_rows, _MONITOR_ROWS)).astype(int)
+        places = np.linspace(0, n_rows - 1, min(n_rows, MONITOR_ROWS)).astype(int)
         monitored = step.rows.subset(places)
         kept = None if rest is None else self._rows(rest)
 
@@ -186,7 +186,7 @@ class Fitting:
             )
             next(trainer)
         if not state.is_sound():
-            raise ValueError(_DIVERGED)
+            raise ValueError(DIVERGED)
         self._publish(state)
         self.n_iter_ += 1
 
