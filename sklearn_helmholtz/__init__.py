@@ -3,6 +3,12 @@
 from ._classifier import HelmholtzClassifier
 from ._distributed import fit_distributed
 from ._machine import HelmholtzMachine
+from ._onnx import register_onnx_converter
 
-__all__ = ["HelmholtzClassifier", "HelmholtzMachine", "fit_distributed"]
+__all__ = [
+    "HelmholtzClassifier",
+    "HelmholtzMachine",
+    "fit_distributed",
+    "register_onnx_converter",
+]
 __version__ = "0.1.0"
