@@ -20,7 +20,7 @@ from ._parallel import sharing_threads
 from ._start import inside_unit_interval
 
 #: What `estimator=None` stands for.
-DEFAULTS = {"hidden_layer_sizes": (100,)}
+DEFAULTS = {"hidden_layer_sizes": (50, 20), "alpha": 1e-3, "max_iter": 100}
 
 
 class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
@@ -36,10 +36,11 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
     ----------
     estimator : HelmholtzMachine or None, default=None
         The machine that is cloned for every class. None takes
-        ``HelmholtzMachine()`` with settings for a few hundred rows a class,
-        see Notes. Pipelines are not taken: a step fitted anew for every class
-        would measure the classes' densities by different rulers. Put
-        the classifier into the pipeline instead.
+        ``HelmholtzMachine((50, 20), alpha=1e-3, max_iter=100)``, for a few
+        hundred rows a class; wider layers want more rows. Pipelines are not
+        taken: a step fitted anew for every class would measure the classes'
+        densities by different rulers. Put the classifier into the pipeline
+        instead.
 
     priors : {"uniform"}, array-like of shape (n_classes,) or None, default=None
         Prior probabilities of the classes, in the order of `classes_`; they
@@ -389,6 +390,25 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             In the order of `classes_`.
         """
         return np.exp(self.predict_log_proba(X))
+
+    def decision_function(self, X):
+        """Return log probabilities of the classes, or the log odds of two.
+
+        What calibration by temperature wants: probabilities themselves round
+        to 0 and 1 where log-likelihoods are far apart.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples, n_classes) or (n_samples,)
+            Nats. With two classes, the log odds of ``classes_[1]``.
+        """
+        found = self.predict_log_proba(X)
+        return found[:, 1] - found[:, 0] if found.shape[1] == 2 else found
 
     def predict(self, X):
         """Return the most probable class of rows.

@@ -6,8 +6,11 @@ import pytest
 import scipy.sparse as sp
 from helpers import binary_rows, parameters
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
@@ -55,6 +58,28 @@ def test_log_probabilities_and_labels_follow_from_probabilities():
     assert fitted.classes_.tolist() == ["a", "b", "c"]
     assert (fitted.predict(X) == fitted.classes_[chances.argmax(axis=1)]).all()
     assert fitted.score(X, labels) == (fitted.predict(X) == labels).mean()
+
+
+def test_decisions_are_log_odds_of_two_classes_and_log_probabilities_of_more():
+    X, y = binary_classes()
+    fitted = classifier().fit(X, y)
+    decisions = fitted.decision_function(X)
+    np.testing.assert_array_equal(decisions, fitted.predict_log_proba(X))
+    two = classifier().fit(X[y < 2], y[y < 2])
+    log_odds = np.diff(two.predict_log_proba(X))[:, 0]
+    np.testing.assert_array_equal(two.decision_function(X), log_odds)
+
+
+def test_calibration_by_temperature_lowers_the_log_loss_of_sure_classifiers():
+    """The temperature and the losses are of rows that no machine was fitted to."""
+    X, y = load_digits(n_class=4, return_X_y=True)
+    X = X / 16
+    sure = classifier(HelmholtzMachine((20,), max_iter=10)).fit(X[::3], y[::3])
+    calibrated = CalibratedClassifierCV(FrozenEstimator(sure), method="temperature")
+    calibrated.fit(X[1::3], y[1::3])
+    rest, labels = X[2::3], y[2::3]
+    losses = [log_loss(labels, m.predict_proba(rest)) for m in (sure, calibrated)]
+    assert losses[1] < losses[0]
 
 
 def test_a_rows_probabilities_depend_on_the_row_alone():
