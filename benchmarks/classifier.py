@@ -29,7 +29,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.neighbors import KernelDensity, KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -104,7 +104,6 @@ def digits_methods(seed):
 
 def mnist_methods(seed):
     """Return {name: (classifier, grid)} for MNIST."""
-    machine = partial(HelmholtzMachine, alpha=1e-4, batch_size=50)
     mixture = GaussianMixture(random_state=seed)
     return {
         "BernoulliNB": (BernoulliNB(), {"binarize": [0.2, 0.5], "alpha": [0.1, 1]}),
@@ -131,7 +130,12 @@ def mnist_methods(seed):
         ),
         "HelmholtzClassifier": (
             HelmholtzClassifier(random_state=seed, n_score_samples=50),
-            {"estimator": [machine((200, 50), max_iter=30), machine((100, 30))]},
+            {
+                "estimator": [
+                    HelmholtzMachine((200, 50), alpha=3e-4, max_iter=20),
+                    HelmholtzMachine((100, 30), alpha=3e-4, max_iter=30),
+                ]
+            },
         ),
     }
 
@@ -186,16 +190,14 @@ def by_cross_validation(method, grid, seed, X, y):
 def by_held_out(method, grid, seed, X, y):
     """Choose and calibrate on the last tenth of the training rows; fit on all."""
     cut = len(X) * 9 // 10
-    split = [(np.arange(cut), np.arange(cut, len(X)))]
-    chosen = {}
-    if grid:
-        search = GridSearchCV(method, grid, cv=split, refit=False).fit(X, y)
-        chosen = search.best_params_
-        method = clone(method).set_params(**chosen)
-    part = clone(method).fit(X[:cut], y[:cut])
+    rest = X[cut:], y[cut:]
+    tried = []
+    for chosen in ParameterGrid(grid):
+        candidate = clone(method).set_params(**chosen).fit(X[:cut], y[:cut])
+        tried.append((candidate.score(*rest), candidate, chosen))
+    _, part, chosen = max(tried, key=lambda one: one[0])
     scaled = CalibratedClassifierCV(FrozenEstimator(part), method="temperature")
-    scaled.fit(X[cut:], y[cut:])
-    return clone(method).fit(X, y), scaled, chosen
+    return clone(part).fit(X, y), scaled.fit(*rest), chosen
 
 
 def digits(options, seed):
