@@ -1,4 +1,7 @@
-"""The generative classifier: a machine a class, prediction by Bayes' rule."""
+"""The generative classifier: a machine a class, prediction by Bayes' rule.
+
+Longer than most modules here, for its docstrings.
+"""
 
 import copy
 import os
@@ -14,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from ._data import moments
-from ._machine import HelmholtzMachine
+from ._machine import HelmholtzMachine, positive
 from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
 from ._start import inside_unit_interval
@@ -446,7 +449,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
     # ------------------------------------------------------------------- dreams
 
-    def sample(self, n_samples=1, *, y=None, random_state=None):
+    def sample(self, n_samples=1, *, y=None, mean=False, random_state=None):
         """Draw rows of given classes, or of classes drawn from their prior.
 
         Parameters
@@ -456,6 +459,9 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
         y : label or array-like of shape (n_samples,), default=None
             Each row's class, or one class for all. None draws it.
+
+        mean : bool, default=False
+            Whether to return the visible units' mean values instead of draws.
 
         random_state : int, RandomState instance or None, default=None
             An int gives the same rows at every call, None new ones.
@@ -474,23 +480,26 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             If a label is unknown, or none of its rows was seen yet.
         """
         check_is_fitted(self)
+        n_samples = positive("n_samples", n_samples)
         rng = check_random_state(random_state)
-        if y is None:
-            prior = np.exp(self.class_log_prior_)
-            prior *= [machine is not None for machine in self.estimators_]
-            places = rng.choice(len(prior), size=n_samples, p=prior / prior.sum())
-        else:
-            wanted = np.asarray(y)
-            wanted = np.broadcast_to(wanted, (n_samples,))
-            places = _places(self.classes_, wanted)
-        first = next(machine for machine in self.estimators_ if machine is not None)
-        X = np.empty((n_samples, self.n_features_in_), dtype=first.sample(1).dtype)
+        seen = [machine for machine in self.estimators_ if machine is not None]
+        places = self._asked_for(y, n_samples, rng)
+        X = np.empty((n_samples, self.n_features_in_), dtype=seen[0]._dtype)
         for k in np.unique(places):
-            if self.estimators_[k] is None:
+            machine = self.estimators_[k]
+            if machine is None:
                 raise ValueError(f"No row of class {self.classes_[k]} was seen yet.")
             rows = np.flatnonzero(places == k)
-            X[rows] = self.estimators_[k].sample(len(rows), random_state=rng)
+            X[rows] = machine.sample(len(rows), mean=mean, random_state=rng)
         return X, self.classes_[places]
+
+    def _asked_for(self, y, n_samples, rng):
+        """Return the position of each wanted row's class."""
+        if y is not None:
+            return _places(self.classes_, np.broadcast_to(y, (n_samples,)))
+        prior = np.exp(self.class_log_prior_)
+        prior *= [machine is not None for machine in self.estimators_]
+        return rng.choice(len(prior), size=n_samples, p=prior / prior.sum())
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -625,8 +625,8 @@ class HelmholtzMachine(
         array([[1., 1., 0., 0.]])
         """
         check_is_fitted(self)
-        n_iter = _positive("n_iter", n_iter)
-        if _positive("n_particles", n_particles) < 2:
+        n_iter = positive("n_iter", n_iter)
+        if positive("n_particles", n_particles) < 2:
             raise ValueError("n_particles must be at least 2: one stays as it is.")
         X = validate_data(
             self, X, dtype=self._dtype, ensure_all_finite="allow-nan", reset=False
@@ -700,7 +700,7 @@ class HelmholtzMachine(
             states of each hidden layer, (n_samples, n_units).
         """
         check_is_fitted(self)
-        n_rows = _positive("n_samples", n_samples)
+        n_rows = positive("n_samples", n_samples)
         generative = machine_of(self).generative
         blocks = [
             slice(start, min(start + _BLOCK_ROWS, n_rows))
@@ -824,7 +824,7 @@ class HelmholtzMachine(
         seed = 0
         if random_state is not None:
             seed = 1 + check_random_state(random_state).randint(2**31 - 1)
-        found = self._estimate(X, _positive("n_samples", n_samples), seed)
+        found = self._estimate(X, positive("n_samples", n_samples), seed)
         if return_effective_sample_size:
             return found.log_likelihood, found.effective_sample_size
         return found.log_likelihood
@@ -895,7 +895,7 @@ class _LoggedScore(float):
         return float(self)
 
 
-def _positive(name, value):
+def positive(name, value):
     """Return value if it is a positive integer."""
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}.")

@@ -310,6 +310,17 @@ def test_samples_are_of_the_classes_asked_for():
     assert (fitted.predict(rows) == wanted).all()
     again, _ = fitted.sample(20, y=wanted, random_state=0)
     np.testing.assert_array_equal(rows, again)
+    means, _ = fitted.sample(20, y=wanted, mean=True, random_state=0)
+    assert not np.array_equal(means, rows)
+    np.testing.assert_allclose(means, rows, atol=15)
+
+
+def test_samples_of_a_seed_leave_numpys_own_generator_alone():
+    X, y = binary_classes()
+    fitted = classifier().fit(X, y)
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    fitted.sample(3, random_state=0)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
 def test_sampled_classes_follow_the_prior():
