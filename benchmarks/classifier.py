@@ -132,8 +132,8 @@ def mnist_methods(seed):
             HelmholtzClassifier(random_state=seed, n_score_samples=50),
             {
                 "estimator": [
-                    HelmholtzMachine((200, 50), alpha=3e-4, max_iter=20),
-                    HelmholtzMachine((100, 30), alpha=3e-4, max_iter=30),
+                    HelmholtzMachine((200, 50), alpha=3e-4, max_iter=60),
+                    HelmholtzMachine((100, 30), alpha=3e-4, max_iter=60),
                 ]
             },
         ),
