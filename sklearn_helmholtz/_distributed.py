@@ -177,7 +177,10 @@ def _generator(key):
 def _scaled(sums, factor):
     """Return the sums times a factor, but for the number of rows."""
     gradients = {
-        key: Gradient(*(factor * array for array in (g.weights, g.bias, g.parent)))
+        key: Gradient(
+            *(factor * array for array in (g.weights, g.bias, g.parent)),
+            curvature=[factor * array for array in g.curvature],
+        )
         for key, g in sums.gradients.items()
     }
     return Sums(gradients, factor * sums.squares, sums.n_rows)
@@ -185,14 +188,16 @@ def _scaled(sums, factor):
 
 def _add(first, second):
     """Return the sums over the rows of both."""
-    gradients = {
-        key: Gradient(
-            one.weights + two.weights, one.bias + two.bias, one.parent + two.parent
+    gradients = {}
+    for key, one in first.gradients.items():
+        two = second.gradients[key]
+        pairs = zip(one.curvature, two.curvature, strict=True)
+        gradients[key] = Gradient(
+            one.weights + two.weights,
+            one.bias + two.bias,
+            one.parent + two.parent,
+            curvature=[mine + theirs for mine, theirs in pairs],
         )
-        for (key, one), two in zip(
-            first.gradients.items(), second.gradients.values(), strict=True
-        )
-    }
     squares = first.squares + second.squares
     return Sums(gradients, squares, first.n_rows + second.n_rows)
 

@@ -158,6 +158,7 @@ def shuffled(seed, epoch, block):
         {"optimizer": "adam", "learning_rate": 0.01, "direction": "plain"},
         {"lateral": True, "alpha": 1e-3},
         {"visible": "gaussian"},
+        {"direction": "natural"},
     ],
     ids=str,
 )
@@ -178,11 +179,11 @@ def test_the_free_energy_goes_down_and_the_machine_goes_on_alone(client):
     rng = np.random.default_rng(0)
     X = np.repeat(rng.integers(0, 2, (200, 3)), 3, axis=1).astype(np.float32)
     blocks = da.from_array(X, chunks=(70, -1))  # the last is smaller
-    machine = HelmholtzMachine((6,), max_iter=8, batch_size=40, random_state=0)
+    machine = HelmholtzMachine((6,), max_iter=4, batch_size=40, random_state=0)
     fit_distributed(machine, blocks, client)
     curve = machine.free_energy_curve_
-    assert len(curve) == machine.n_iter_ == 8
-    assert curve[-1] < curve[0] - 0.5
+    assert len(curve) == machine.n_iter_ == 4
+    assert curve[-1] < curve[0] - 0.05
     assert machine.transform(X).dtype == np.float32
     before = parameters(machine).copy()
     machine.partial_fit(X)
