@@ -161,18 +161,21 @@ def judge(make, train, test):
     middle = time.perf_counter()
     chances = probabilities(fitted, X_test, np.unique(y))
     end = time.perf_counter()
+    loss = np.nan
+    if calibrated is not None:
+        loss = log_loss(y_test, probabilities(calibrated, X_test, np.unique(y)))
     wrong = fitted.classes_[chances.argmax(axis=1)] != y_test
     return {
         "error": 100 * wrong.mean(),
         "log_loss": log_loss(y_test, chances),
-        "calibrated": log_loss(y_test, probabilities(calibrated, X_test, np.unique(y))),
+        "calibrated": loss,
         "fit_s": middle - start,
         "predict_s": end - middle,
         "chosen": chosen,
     }
 
 
-def by_cross_validation(method, grid, seed, X, y):
+def by_cross_validation(method, grid, seed, calibrate, X, y):
     """Choose, calibrate and fit by three folds of the training rows."""
     folds = StratifiedKFold(3, shuffle=True, random_state=seed)
     chosen = {}
@@ -180,6 +183,8 @@ def by_cross_validation(method, grid, seed, X, y):
         search = GridSearchCV(method, grid, cv=folds, refit=False).fit(X, y)
         chosen = search.best_params_
         method = clone(method).set_params(**chosen)
+    if not calibrate:
+        return clone(method).fit(X, y), None, chosen
     calibrated = CalibratedClassifierCV(
         method, method="temperature", cv=folds, ensemble=False
     ).fit(X, y)
@@ -206,7 +211,8 @@ def digits(options, seed):
     X = (X / 16).astype(np.float32)
     folds = list(StratifiedKFold(5, shuffle=True, random_state=seed).split(X, y))
     for name, (method, grid) in wanted(digits_methods(seed), options).items():
-        make = partial(by_cross_validation, method, grid, seed)
+        calibrate = not options.uncalibrated
+        make = partial(by_cross_validation, method, grid, seed, calibrate)
         found = [judge(make, (X[a], y[a]), (X[b], y[b])) for a, b in folds]
         line = {
             key: np.mean([one[key] for one in found])
@@ -248,6 +254,9 @@ def main():
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--methods", nargs="+", help="words of the methods' names")
+    parser.add_argument(
+        "--uncalibrated", action="store_true", help="leave that column out (digits)"
+    )
     options = parser.parse_args()
     for seed in options.seeds:
         for line in SETS[options.set](options, seed):

@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ._directions import Gradient
-from ._fitted import attributes, state_of
+from ._fitted import attributes, machine_of
 from ._fitting import DIVERGED, MONITOR_ROWS, all_or_nothing
 from ._learning_rules import Lane
 from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
+from ._training import TrainingState
 
 
 class Sums(NamedTuple):
@@ -159,8 +160,8 @@ def block_sums(machine, X, part, key):
         order = _generator((seed, 0, epoch, block)).permutation(len(X))
     rows = machine._validate(X[order[part]], reset=False)
     n_rows = len(rows)
-    state = state_of(machine)
-    state.generators = [None, _generator((seed, 1, epoch, number, block))]
+    generators = [None, _generator((seed, 1, epoch, number, block))]
+    state = TrainingState(machine_of(machine), {}, machine._averages, generators)
     step = machine._step(state, rows)
     whole = slice(0, n_rows)
     lane = Lane((("wake", whole), ("sleep", whole)), ())
