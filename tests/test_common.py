@@ -73,6 +73,19 @@ def test_estimator_passes_the_checks_that_check_estimator_leaves_out(name, estim
     getattr(estimator_checks, name)(type(estimator).__name__, clone(estimator))
 
 
+@pytest.mark.parametrize("estimator", CLASSIFIERS[1:], ids=repr)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "check_param_validation",
+        "check_dataframe_column_names_consistency",
+        "check_inplace_ensure_writeable",
+    ],
+)
+def test_classifier_passes_the_checks_that_check_estimator_leaves_out(name, estimator):
+    getattr(estimator_checks, name)(type(estimator).__name__, clone(estimator))
+
+
 def test_no_common_check_is_skipped_or_excused():
     machine = HelmholtzMachine(**SMALL)
     for estimator in (machine, HelmholtzClassifier(machine, n_score_samples=5)):
