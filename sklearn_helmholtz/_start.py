@@ -63,7 +63,7 @@ def initial_machine(rows, units, sizes, activity, rng, *, lateral=False):
         recognition.append(
             Layer(weights.astype(dtype), bias.astype(dtype), Bernoulli())
         )
-    visible_bias = np.zeros(rows.n_features)
+    visible_bias = means[0]
     if units.binary:
         # One row of each kind more keeps the logits finite.
         smoothed = (means[0] * rows.n_rows + 1) / (rows.n_rows + 2)
@@ -98,8 +98,17 @@ def _mean(rows, block_size=4096):
     return total / rows.n_rows
 
 
-def visible_units(kind, n_features, dtype):
-    """Return the units of a kind of visible layer."""
+def visible_units(kind, rows, block_size=4096):
+    """Return the units of a kind of visible layer.
+
+    Gaussian ones start with the rows' own variance, drawn towards the spread
+    of one by a row more: rows standardised by others' moments may be
+    constant.
+    """
     if kind == "bernoulli":
         return Bernoulli()
-    return Gaussian(np.ones(n_features, dtype=dtype))
+    mean = _mean(rows)
+    total = np.ones(rows.n_features)
+    for part in rows.blocks(block_size):
+        total += np.square(rows.take(part) - mean).sum(axis=0)
+    return Gaussian((total / (rows.n_rows + 1)).astype(rows.X.dtype))
