@@ -18,15 +18,19 @@ from ._fitted import machine_of
 from ._random import Stream, make_generators
 
 
-def _axes(ax):
-    """Return the axes to draw on: the given ones, or new ones."""
+def _axes(ax, aspect=0.75):
+    """Return the axes to draw on: the given ones, or new ones of an aspect."""
     try:
         from matplotlib import pyplot  # noqa: PLC0415
     except ImportError as error:
         raise ImportError(
             "Displays need matplotlib: pip install 'sklearn-helmholtz[plot]'."
         ) from error
-    return pyplot.subplots(layout="constrained")[1] if ax is None else ax
+    if ax is not None:
+        return ax
+    width = 7.0
+    size = width, min(max(width * aspect, 1.0), width)
+    return pyplot.subplots(figsize=size, layout="constrained")[1]
 
 
 class FreeEnergyDisplay:
@@ -157,18 +161,19 @@ class _ImageGrid:
         display : object
             The display itself.
         """
-        self.ax_ = _axes(ax)
+        mosaic = _mosaic(np.asarray(self.images), self.n_columns)
+        self.ax_ = _axes(ax, mosaic.shape[0] / mosaic.shape[1])
         self.figure_ = self.ax_.figure
         looks = {"vmin": self.vmin, "vmax": self.vmax, "cmap": self.cmap}
-        mosaic = _mosaic(np.asarray(self.images), self.n_columns)
         self.image_ = self.ax_.imshow(mosaic, **(looks | imshow_kw))
-        self.ax_.set(xticks=[], yticks=[])
+        # What is NaN shows the ground: lines between the images.
+        self.ax_.set(xticks=[], yticks=[], facecolor="0.85")
         self.ax_.spines[:].set_visible(False)
         return self
 
 
 def _mosaic(images, n_columns=None):
-    """Return images side by side, row by row, a masked line between them.
+    """Return images side by side, row by row, a line of NaN between them.
 
     Parameters
     ----------
@@ -182,7 +187,7 @@ def _mosaic(images, n_columns=None):
     n_columns = min(max(n_columns, 1), n_images)
     n_rows = math.ceil(n_images / n_columns)
     shape = n_rows * (height + 1) - 1, n_columns * (width + 1) - 1
-    mosaic = np.ma.masked_all(shape, dtype=float)
+    mosaic = np.full(shape, np.nan)
     for place, image in enumerate(images):
         top, left = divmod(place, n_columns)
         top, left = top * (height + 1), left * (width + 1)
