@@ -66,7 +66,9 @@ start = perf_counter()
 runs = [train(seed) for seed in range(3)]
 print(f"{perf_counter() - start:.0f} s for three machines")
 for seed, (_, curve) in enumerate(runs):
-    print(f"seed {seed}: {curve[0]:.2f} bits after 1,000 images, {curve[-1]:.2f} at end")
+    print(
+        f"seed {seed}: {curve[0]:.2f} bits after 1,000 images, {curve[-1]:.2f} at end"
+    )
 
 # %%
 # The distance falls from some eight bits, that of independent pixels, to a few

@@ -53,9 +53,7 @@ figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
 print(f"{'':<28}{'seconds':>8}{'free energy':>13}{'-log p, K = 500':>17}")
 for name, (seconds, energies, negative_log_p) in runs.items():
     axis.semilogx(seconds, energies, label=name)
-    print(
-        f"{name:<28}{seconds[-1]:>8.1f}{energies[-1]:>13.2f}{negative_log_p:>17.2f}"
-    )
+    print(f"{name:<28}{seconds[-1]:>8.1f}{energies[-1]:>13.2f}{negative_log_p:>17.2f}")
 axis.set(xlabel="seconds of training", ylabel="free energy of test rows (nats)")
 axis.legend()
 plt.show()

@@ -23,9 +23,9 @@ from sklearn_helmholtz import HelmholtzMachine
 
 X, y = load_digits(return_X_y=True)
 X = X.astype(np.float32)
-HelmholtzMachine(
-    (50,), max_iter=8, early_stopping=True, verbose=1, random_state=0
-).fit(X / 16)
+HelmholtzMachine((50,), max_iter=8, early_stopping=True, verbose=1, random_state=0).fit(
+    X / 16
+)
 
 # %%
 # The second is scikit-learn's own progress bar, a callback. A pipeline hands it on
