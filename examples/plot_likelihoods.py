@@ -43,9 +43,12 @@ for name, machine in machines.items():
 
 # %%
 # In nats a row, on digits not seen. Read a line from left to right: the bound,
-# estimates that climb with K, the truth. How far the bound is off is how far
-# recognition is from the true posterior. Reweighting narrows it, and lateral
-# connections, which let a unit see those before it in its layer, narrow it more.
+# estimates that climb with K, the truth. (An estimate is a lower bound in the mean;
+# one run of it may end a hair above.) The gap between bound and truth is how far
+# recognition is from the true posterior. Wake-sleep keeps it small the cheap way: its
+# generative network stays where its recognition network can follow. Reweighting
+# reaches a better model with a wider gap; lateral connections, which let a
+# recognition unit see those before it in its layer, get both.
 print(f"{'':<22}{'bound':>8}{'K = 10':>9}{'K = 1000':>10}{'exact':>9}{'gap':>7}")
 for name, (bound, estimates, exact) in found.items():
     ten, thousand = estimates[2], estimates[-1]
