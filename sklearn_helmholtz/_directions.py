@@ -4,9 +4,10 @@ A direction adds regressions to a :class:`Gradient`, and may turn the
 optimiser's step into the step of the parameters as they are stored.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.linalg
 
 #: Learning rates up to 3 are then stable, with a momentum of 0.9.
 _LARGEST_CURVATURE = 1.0
@@ -22,11 +23,15 @@ class Gradient:
     bias : ndarray of shape (n_units,)
     parent : ndarray of shape (n_parents,)
         The mean parent of the regressions.
+
+    curvature : list of ndarray, default=[]
+        What the natural direction needs of the Fisher information.
     """
 
     weights: np.ndarray
     bias: np.ndarray
     parent: np.ndarray
+    curvature: list = field(default_factory=list)
 
     @classmethod
     def like(cls, layer):
@@ -43,6 +48,8 @@ class Gradient:
             first.weights += other.weights
             first.bias += other.bias
             first.parent += other.parent
+            for mine, theirs in zip(first.curvature, other.curvature, strict=True):
+                mine += theirs
         if others:
             first.parent /= len(gradients)
         return first
@@ -51,16 +58,26 @@ class Gradient:
 class Plain:
     """The gradient itself: parent^T residual."""
 
+    #: Whether regressions must carry the units' information.
+    informed = False
     gradient = staticmethod(Gradient.like)
     merge = staticmethod(Gradient.merge)
 
-    def __init__(self, centres=None):
-        self.centres = centres
+    def __init__(self, averages=None):
+        self.averages = averages
 
     @staticmethod
-    def initial_centres(machine):
-        """Return what the direction learns of the parents: nothing."""
+    def initial_averages(machine):
+        """Return the running averages that the direction keeps: none."""
         return None
+
+    @staticmethod
+    def same_kind(averages, others):
+        """Return whether two directions' averages are of one kind."""
+        if averages is None or others is None:
+            return averages is others
+        one, other = averages["generative"][0], others["generative"][0]
+        return type(one) is type(other)
 
     def accumulate(self, regression, gradient, scratch, *, first):
         """Set the gradient to the regression's, or add to it unless first."""
@@ -69,6 +86,9 @@ class Plain:
             _tame(regression, parent)
             _product(parent, residual, gradient.weights, scratch, first=first)
         _column_sums(residual, gradient.bias, first=first)
+
+    def precondition(self, network, index, gradient):
+        """Turn the gradient into the direction that the optimiser takes, in place."""
 
     def finish(self, network, index, step):
         """Turn the optimiser's step into the stored parameters' step, in place."""
@@ -84,15 +104,15 @@ class Centred(Plain):
 
     Parameters
     ----------
-    centres : dict of str to list of ndarray
-        The running means by network and layer.
+    averages : dict of str to list of ndarray
+        The parents' running means by network and layer.
     """
 
     #: How far a minibatch moves the running mean.
     rate = 0.05
 
     @staticmethod
-    def initial_centres(machine):
+    def initial_averages(machine):
         """Return the mean states of the machine's dreams, its weights left aside."""
         means = [layer.units.mean(layer.bias.copy()) for layer in machine.generative]
         above = [*means[1:], means[0][:0]]
@@ -105,7 +125,7 @@ class Centred(Plain):
     def accumulate(self, regression, gradient, scratch, *, first):
         parent, residual = regression.parent, regression.residual
         if parent is not None:
-            centre = self.centres[regression.network][regression.layer]
+            centre = self.averages[regression.network][regression.layer]
             mean = np.add.reduce(parent, axis=0)
             mean /= len(parent)
             centred = scratch("centred", parent.shape)
@@ -123,7 +143,7 @@ class Centred(Plain):
     def finish(self, network, index, step):
         if not step.parent.size:
             return
-        centre = self.centres[network][index]
+        centre = self.averages[network][index]
         step.bias -= centre @ step.weights
         centre += self.rate * (step.parent - centre)
 
@@ -160,4 +180,122 @@ def _column_sums(residual, out, *, first):
         out += np.add.reduce(residual, axis=0)
 
 
-DIRECTIONS = {"plain": Plain, "centred": Centred}
+class Natural(Plain):
+    """The gradient in the metric of the Fisher information.
+
+    A unit's weights and bias meet only its own regression, so the Fisher matrix
+    falls into one block a unit: F_j = E[v_j s s^T] over parents s with a 1
+    appended, v_j the unit's information. Layers of up to `LARGEST_BLOCKS`
+    entries solve F_j itself. Beyond, F_j is taken for v_j S, with one matrix
+    S = E[s s^T] for the layer, weighted by the units' mean information.
+
+    Parameters
+    ----------
+    averages : dict of str to list of list of ndarray
+        The running Fisher matrices by network and layer.
+    """
+
+    informed = True
+    #: How far a minibatch moves the running matrices.
+    rate = 0.05
+    #: Added to a unit's information: a twentieth of the most that it can be.
+    damping = 0.0125
+
+    @classmethod
+    def gradient(cls, layer):
+        """Return a gradient of the layer's shapes with room for curvature."""
+        gradient = Gradient.like(layer)
+        gradient.curvature = cls._matrices(layer)
+        return gradient
+
+    @classmethod
+    def initial_averages(cls, machine):
+        """Return the largest information, so that the first steps are short."""
+        return {
+            network: [cls._matrices(layer) for layer in getattr(machine, network)]
+            for network in machine._fields
+        }
+
+    @staticmethod
+    def _matrices(layer):
+        """Return matrices as of units of most information with orthogonal parents."""
+        n_parents, n_units = layer.weights.shape
+        one = np.eye(n_parents + 1, dtype=layer.weights.dtype)
+        most = np.full(n_units, 0.25, dtype=one.dtype)
+        if _has_blocks(layer.weights):
+            return [most[:, None, None] * one]
+        return [0.25 * one, most]
+
+    def accumulate(self, regression, gradient, scratch, *, first):
+        parent, residual = regression.parent, regression.residual
+        if parent is not None:
+            _product(parent, residual, gradient.weights, scratch, first=first)
+        _column_sums(residual, gradient.bias, first=first)
+        found = _fisher(regression, gradient.weights)
+        for mine, theirs in zip(gradient.curvature, found, strict=True):
+            if first:
+                np.copyto(mine, theirs)
+            else:
+                mine += theirs
+
+    def precondition(self, network, index, gradient):
+        averages = self.averages[network][index]
+        for average, present in zip(averages, gradient.curvature, strict=True):
+            average += average.dtype.type(self.rate) * (present - average)
+        joint = np.concatenate([gradient.weights, gradient.bias[None]])
+        if len(averages) == 1:
+            blocks = _seen(averages[0]) if network == "lateral" else averages[0]
+            solved = self._solve_blocks(blocks, joint)
+        else:
+            solved = self._solve_factors(*averages, joint)
+            if network == "lateral":
+                solved[:-1] = np.triu(solved[:-1], 1)
+        gradient.weights[...], gradient.bias[...] = solved[:-1], solved[-1]
+
+    def _solve_blocks(self, blocks, joint):
+        """Return (F_j + damping)^-1 g_j, a column a unit."""
+        damped = blocks + self.damping * np.eye(len(joint), dtype=joint.dtype)
+        return np.linalg.solve(damped, joint.T[..., None])[..., 0].T
+
+    def _solve_factors(self, moments, information, joint):
+        """Return (S + damping)^-1 g_j / (v_j + damping), a column a unit."""
+        # The moments are summed with the information as weights; S is their mean.
+        scale = max(float(moments[-1, -1]), np.finfo(moments.dtype).tiny)
+        damped = moments / moments.dtype.type(scale)
+        damped += self.damping * np.eye(len(joint), dtype=joint.dtype)
+        solved = scipy.linalg.solve(damped, joint, assume_a="pos")
+        return solved / (information + joint.dtype.type(self.damping))
+
+
+#: Entries of all units' Fisher blocks together, up to which they are solved.
+LARGEST_BLOCKS = 2**19
+
+
+def _has_blocks(weights):
+    """Return whether a layer is small enough for a Fisher block a unit."""
+    n_parents, n_units = weights.shape
+    return n_units * (n_parents + 1) ** 2 <= LARGEST_BLOCKS
+
+
+def _fisher(regression, weights):
+    """Return the regression's Fisher matrices: blocks, or moments and information."""
+    information = regression.information
+    parent = regression.parent
+    if parent is None:
+        parent = information[:, :0]
+    joint = np.concatenate([parent, np.ones_like(parent, shape=(len(parent), 1))], 1)
+    if _has_blocks(weights):
+        return [np.matmul(joint.T * information.T[:, None, :], joint)]
+    weighted = joint * information.mean(axis=1, keepdims=True)
+    return [joint.T @ weighted, information.sum(axis=0)]
+
+
+def _seen(blocks):
+    """Return blocks in which unit j has only the units before it as parents."""
+    n_units = len(blocks)
+    seen = np.ones((n_units, n_units + 1), dtype=bool)
+    seen[:, :-1] = np.tril(np.ones((n_units, n_units), dtype=bool), -1)
+    return blocks * (seen[:, :, None] & seen[:, None, :])
+
+
+DIRECTIONS = {"plain": Plain, "centred": Centred, "natural": Natural}

@@ -24,7 +24,7 @@ def attributes(state):
         "recognition_coefs_": [layer.weights for layer in recognition],
         "recognition_intercepts_": [layer.bias for layer in recognition],
         "_memory": state.memory,
-        "_centres": state.centres,
+        "_averages": state.averages,
         "_generators": state.generators,
         "_n_steps": state.n_steps,
     }
@@ -66,7 +66,7 @@ def state_of(estimator):
     return TrainingState(
         _writeable(machine_of(estimator)),
         _writeable(estimator._memory),
-        _writeable(estimator._centres),
+        _writeable(estimator._averages),
         copy.deepcopy(estimator._generators),
         estimator._n_steps,
     )
@@ -95,5 +95,5 @@ def new_state(machine, optimizer, direction, generators):
         for network in NETWORKS
     }
     return TrainingState(
-        machine, memory, direction.initial_centres(machine), generators
+        machine, memory, direction.initial_averages(machine), generators
     )

@@ -236,7 +236,7 @@ class Fitting:
         return self._with_present_kinds(state)
 
     def _with_present_kinds(self, state):
-        """Return the state with memory and centres of the present parameters' kinds.
+        """Return the state with memory and averages of the present parameters' kinds.
 
         Those of another optimiser or direction are of no use to these.
         """
@@ -247,9 +247,9 @@ class Fitting:
         if state.memory["generative"][-1].keys() != kind:
             fresh = new_state(state.machine, optimizer, direction, [])
             state.memory = fresh.memory
-        centres = direction.initial_centres(state.machine)
-        if state.centres is None or centres is None:
-            state.centres = centres
+        averages = direction.initial_averages(state.machine)
+        if not direction.same_kind(state.averages, averages):
+            state.averages = averages
         return state
 
     def _optimizer(self):
@@ -258,11 +258,17 @@ class Fitting:
     def _step(self, state, X):
         """Return the step that trains a state on rows."""
         rule = LEARNING_RULES[self.learning_rule]
+        direction = DIRECTIONS[self.direction]
         return Step(
             state,
             self._rows(X),
-            rule=rule(self.n_particles, self.wake_share, self.sleep_share),
-            direction=DIRECTIONS[self.direction](state.centres),
+            rule=rule(
+                self.n_particles,
+                self.wake_share,
+                self.sleep_share,
+                informed=direction.informed,
+            ),
+            direction=direction(state.averages),
             optimizer=self._optimizer(),
             apply=apply,
             resample=(

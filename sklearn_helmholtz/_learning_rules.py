@@ -42,6 +42,9 @@ class Regression(NamedTuple):
 
     squares : ndarray of shape (n_units,) or None
         The weighted mean of the squared residual, for units with a variance.
+
+    information : ndarray of shape (n_rows, n_units) or None
+        weight * the units' Fisher information, where the direction asks for it.
     """
 
     network: str
@@ -49,9 +52,10 @@ class Regression(NamedTuple):
     parent: np.ndarray | None
     residual: np.ndarray
     squares: np.ndarray | None = None
+    information: np.ndarray | None = None
 
 
-def wake(machine, x, rng, scratch, weight):
+def wake(machine, x, rng, scratch, weight, *, informed=False):
     """Yield the generative network's regressions on recognised states.
 
     Parameters
@@ -62,32 +66,45 @@ def wake(machine, x, rng, scratch, weight):
     scratch : Scratch
     weight : float
         Every row's weight, one over the rows of the whole minibatch.
+
+    informed : bool, default=False
+        Whether regressions carry the units' information.
     """
     states = up_pass(machine, x, rng, scratch)
     parents = [*states[1:], None]
     for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
         layer = machine.generative[index]
         out = scratch(("residual", index), child.shape)
-        yield _generative(index, layer, parent, child, weight, out)
+        yield _generative(index, layer, parent, child, weight, out, informed)
 
 
-def sleep(machine, n_rows, rng, scratch, weight):
+def sleep(machine, n_rows, rng, scratch, weight, *, informed=False):
     """Yield the recognition network's regressions on n_rows dreamt states."""
     states = down_pass(machine.generative, n_rows, rng, scratch)
     for index, layer in enumerate(machine.recognition):
         parent, child = states[index], states[index + 1]
         logits = layer.logits(parent, out=scratch(("residual", index), child.shape))
         logits = machine.with_lateral(index, logits, child)
+        information = _information(layer, logits, weight) if informed else None
         residual = layer.units.residual(child, logits, out=logits)
         residual *= weight
-        yield Regression("recognition", index, parent, residual)
+        rest = residual, None, information
+        yield Regression("recognition", index, parent, *rest)
         if machine.lateral:
-            yield Regression("lateral", index, child, residual)
+            yield Regression("lateral", index, child, *rest)
 
 
-def _generative(index, layer, parent, child, weight, out):
+def _information(layer, logits, weight):
+    """Return the units' weighted information."""
+    return layer.units.information(logits) * weight
+
+
+def _generative(index, layer, parent, child, weight, out, informed):
     """Return the regression of child on parent with one weight for all rows."""
     logits = layer.logits(parent, out=out)
+    information = None
+    if informed:
+        information = _information(layer, np.broadcast_to(logits, child.shape), weight)
     if parent is None:
         # The prior's mean is one row; broadcasting it needs another array.
         residual = np.subtract(child, layer.units.mean(logits.copy()), out=out)
@@ -97,10 +114,20 @@ def _generative(index, layer, parent, child, weight, out):
     if not layer.units.binary:
         squares = weight * np.square(residual).sum(axis=0)
     residual *= weight
-    return Regression("generative", index, parent, residual, squares)
+    return Regression("generative", index, parent, residual, squares, information)
 
 
-def reweighted_wake(machine, x, rng, scratch, weight, n_particles, recognition_share):
+def reweighted_wake(
+    machine,
+    x,
+    rng,
+    scratch,
+    weight,
+    n_particles,
+    recognition_share,
+    *,
+    informed=False,
+):
     """Yield regressions of both networks on weighted recognised particles.
 
     The first recognition layer's product with x is computed once a row; each
@@ -116,30 +143,41 @@ def reweighted_wake(machine, x, rng, scratch, weight, n_particles, recognition_s
 
     recognition_share : float
         Factor of the recognition network's regressions; 0 leaves them out.
+
+    informed : bool, default=False
+        As for :func:`wake`.
     """
     n_rows = x.shape[0]
     states, logits, log_w = _particles(machine, x, rng, scratch, n_particles)
     parents = [*states[1:], None]
-    residuals = []
+    residuals, informations = [], []
     for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
         layer = machine.generative[index]
         if parent is None:
             log_w += layer.units.log_prob(child, layer.bias)
+            if informed:
+                informations.append(layer.units.information(layer.bias))
             residuals.append(child - layer.units.mean(layer.bias.copy()))
             continue
         shape = n_particles, n_rows, child.shape[-1]
         out = scratch(("residual", index), (n_particles * n_rows, shape[-1]))
         above = layer.logits(_flat(parent), out=out).reshape(shape)
         log_w += layer.units.log_prob(child, above)
+        if informed:
+            informations.append(layer.units.information(above))
         residuals.append(layer.units.residual(child, above, out=above))
     w = normalised_weights(log_w, axis=0)
     w *= weight
     w = w.astype(x.dtype, copy=False)[..., None]
     for index, (residual, parent) in enumerate(zip(residuals, parents, strict=True)):
-        yield _weighted(machine.generative[index], index, parent, residual, w)
+        regression = _weighted(machine.generative[index], index, parent, residual, w)
+        if informed:
+            information = _flat(informations[index] * w)
+            regression = regression._replace(information=information)
+        yield regression
     if recognition_share:
         w *= x.dtype.type(recognition_share)
-        yield from _recognition_regressions(machine, states, logits, w)
+        yield from _recognition_regressions(machine, states, logits, w, informed)
 
 
 def _particles(machine, x, rng, scratch, n_particles):
@@ -174,20 +212,21 @@ def _weighted(layer, index, parent, residual, w):
     return Regression("generative", index, flat_parent, _flat(residual), squares)
 
 
-def _recognition_regressions(machine, states, logits, w):
+def _recognition_regressions(machine, states, logits, w, informed):
     """Yield the recognition network's regressions on the particles."""
     for index, layer in enumerate(machine.recognition):
+        information = layer.units.information(logits[index]) * w if informed else None
         means = layer.units.mean(logits[index], out=logits[index])
         residual = (states[index + 1] - means) * w
+        flat = _flat(residual), None, _flat(information) if informed else None
         if index == 0:
             # All particles of a row share the parent x.
-            yield Regression("recognition", 0, states[0], residual.sum(axis=0))
+            rest = residual.sum(0), None, information.sum(0) if informed else None
+            yield Regression("recognition", 0, states[0], *rest)
         else:
-            parent = _flat(states[index])
-            yield Regression("recognition", index, parent, _flat(residual))
+            yield Regression("recognition", index, _flat(states[index]), *flat)
         if machine.lateral:
-            child = _flat(states[index + 1])
-            yield Regression("lateral", index, child, _flat(residual))
+            yield Regression("lateral", index, _flat(states[index + 1]), *flat)
 
 
 def _flat(states):
@@ -221,10 +260,14 @@ class LearningRule:
 
     wake_share, sleep_share : float
         Factors of the recognition network's regressions in the two phases.
+
+    informed : bool, default=False
+        Whether regressions carry the units' information.
     """
 
-    def __init__(self, n_particles, wake_share, sleep_share):
+    def __init__(self, n_particles, wake_share, sleep_share, *, informed=False):
         self.n_particles = n_particles
+        self.informed = informed
         self.wake_share = wake_share
         self.sleep_share = sleep_share
 
@@ -248,23 +291,27 @@ class LearningRule:
 
     def wake(self, machine, x, rng, scratch, weight):
         """Yield the wake phase's regressions."""
+        how = {"informed": self.informed}
         if self.n_particles == 1 and not self.wake_share:
-            return wake(machine, x, rng, scratch, weight)
+            return wake(machine, x, rng, scratch, weight, **how)
         share = self.wake_share
         return reweighted_wake(
-            machine, x, rng, scratch, weight, self.n_particles, share
+            machine, x, rng, scratch, weight, self.n_particles, share, **how
         )
 
     def sleep(self, machine, n_rows, rng, scratch, weight):
         """Yield the sleep phase's regressions."""
         if not self.sleep_share:
             return iter(())
-        return sleep(machine, n_rows, rng, scratch, weight * self.sleep_share)
+        weight = weight * self.sleep_share
+        return sleep(machine, n_rows, rng, scratch, weight, informed=self.informed)
 
 
-def wake_sleep(n_particles, wake_share, sleep_share):
+def wake_sleep(n_particles, wake_share, sleep_share, *, informed=False):
     """Return the wake-sleep rule; the arguments are those of its generalisation."""
-    return LearningRule(n_particles=1, wake_share=0.0, sleep_share=1.0)
+    return LearningRule(
+        n_particles=1, wake_share=0.0, sleep_share=1.0, informed=informed
+    )
 
 
 LEARNING_RULES = {

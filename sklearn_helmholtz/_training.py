@@ -30,8 +30,8 @@ class TrainingState:
     memory : dict of str to list of dict
         The optimiser's memory by network and layer.
 
-    centres : dict of str to list of ndarray, or None
-        The direction's running means by network and layer.
+    averages : dict of str to list, or None
+        The direction's running averages by network and layer.
 
     generators : list of numpy.random.Generator
         One for the order of rows, then one a lane.
@@ -40,10 +40,10 @@ class TrainingState:
         Minibatches seen.
     """
 
-    def __init__(self, machine, memory, centres, generators, n_steps=0):
+    def __init__(self, machine, memory, averages, generators, n_steps=0):
         self.machine = machine
         self.memory = memory
-        self.centres = centres
+        self.averages = averages
         self.generators = generators
         self.n_steps = n_steps
 
@@ -193,6 +193,7 @@ class Step:
                 gradient.weights -= gradient.weights.dtype.type(self.penalty) * (
                     layer.weights
                 )
+            self.direction.precondition(network, number, gradient)
             self.optimizer.prepare(gradient, self.state.memory[network][number], rate)
             self.direction.finish(network, number, gradient)
 

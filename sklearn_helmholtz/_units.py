@@ -1,8 +1,8 @@
 """Units: what one layer's states are, given the linear predictor from its parent.
 
-A unit type knows four functions of the logits ``a`` (for Gaussian units the
-mean) and nothing of weights: ``mean``, ``sample``, ``log_prob`` and
-``residual``. A new type is a class with these four.
+A unit type knows five functions of the logits ``a`` (for Gaussian units the
+mean) and nothing of weights: ``mean``, ``sample``, ``log_prob``, ``residual``
+and ``information``. A new type is a class with these five.
 """
 
 import numpy as np
@@ -104,6 +104,11 @@ class Bernoulli:
         mean = self.mean(logits, out=out)
         return np.subtract(states, mean, out=out)
 
+    def information(self, logits):
+        """Return how fast the expected residual falls as a rises: the variance."""
+        mean = self.mean(logits)
+        return mean * (1 - mean)
+
 
 class Gaussian:
     """Real units: s is normal about a with one variance a unit.
@@ -145,3 +150,7 @@ class Gaussian:
         gradient: a step in it is the same whatever the variance has become.
         """
         return np.subtract(states, logits, out=out)
+
+    def information(self, logits):
+        """Return how fast the residual falls as a rises: by as much."""
+        return np.ones_like(logits)

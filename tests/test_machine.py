@@ -43,7 +43,13 @@ def test_warm_start_goes_on_and_cold_start_forgets():
 TAKEN = {
     ("optimizer", "sgd", "adam"): lambda m: "mean" in m._memory["generative"][0],
     ("optimizer", "adam", "sgd"): lambda m: "velocity" in m._memory["generative"][0],
-    ("direction", "plain", "centred"): lambda m: m._centres is not None,
+    ("direction", "plain", "centred"): lambda m: m._averages is not None,
+    ("direction", "centred", "natural"): lambda m: isinstance(
+        m._averages["generative"][0], list
+    ),
+    ("direction", "natural", "centred"): lambda m: (
+        not isinstance(m._averages["generative"][0], list)
+    ),
     ("direction", "centred", "plain"): lambda m: m.n_iter_ > 3,
     ("lateral", False, True): lambda m: hasattr(m, "lateral_coefs_"),
     ("lateral", True, False): lambda m: not hasattr(m, "lateral_coefs_"),
