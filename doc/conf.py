@@ -68,7 +68,7 @@ sphinx_gallery_conf = {
     "doc_module": ("sklearn_helmholtz",),
     "backreferences_dir": "generated/backreferences",
     "reference_url": {"sklearn_helmholtz": None},
-    "remove_config_comments": True,
+    "capture_repr": (),
     "show_memory": False,
     "within_subsection_order": "ExampleTitleSortKey",
 }

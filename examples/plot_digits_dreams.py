@@ -31,8 +31,8 @@ machine = HelmholtzMachine(
 FreeEnergyDisplay.from_estimator(machine)
 
 # %%
-# Grey pixels are drawn to black and white at every visit, so most of those nats
-# are the coin flips of the drawing itself, which nothing can foresee. This much a
+# Grey pixels are drawn to black and white at every visit, so more than half of those
+# nats are the coin flips of the drawing itself, which nothing can foresee. This much a
 # perfect model would be left with, at the very least:
 inside = np.clip(unseen, 1e-6, 1 - 1e-6).astype(float)
 coins = -(inside * np.log(inside) + (1 - inside) * np.log1p(-inside)).sum(axis=1)

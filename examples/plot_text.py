@@ -126,5 +126,5 @@ for name, model in rivals.items():
 # %%
 # They do, for all but one text in twelve or so. The words themselves do better: a
 # few of them, the names of the library's own parts, give the module away, and forty
-# columns cannot hold every such word. Codes are for what words do not say singly.
+# columns cannot hold every such word.
 plt.show()
