@@ -4,7 +4,9 @@ import inspect
 import re
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
+from matplotlib import pyplot as plt
 from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
 from sklearn.base import BaseEstimator
@@ -12,6 +14,7 @@ from sklearn.base import BaseEstimator
 import sklearn_helmholtz
 from sklearn_helmholtz import HelmholtzMachine
 
+mpl.use("Agg")
 ROOT = Path(__file__).parents[1]
 #: What scikit-learn's own docstrings do otherwise than numpydoc's list has it: the
 #: summary stands on the first line, one paragraph may be enough, a single returned
@@ -126,3 +129,22 @@ def test_pictures_are_small():
     pictures = [*(ROOT / "doc" / "images").iterdir()]
     assert pictures
     assert all(picture.stat().st_size < 200_000 for picture in pictures)
+
+
+@pytest.mark.parametrize("page", ["README.md", "doc/index.md"])
+def test_first_steps_run_as_they_stand_but_for_their_length(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    shorter = {
+        "(random_state=0)": "(max_iter=1, random_state=0)",
+        "max_iter=20": "max_iter=1",
+        "X = load_digits().data / 16": "X = load_digits().data[::18] / 16",
+        "X = X / 16": "X, y = X[::18] / 16, y[::18]",
+    }
+    for whole, part in shorter.items():
+        code = code.replace(whole, part)
+    shown = {}
+    exec(code, shown)
+    assert shown["machine"].n_iter_ == 1
+    assert len(shown["X"]) == 100
+    plt.close("all")
