@@ -1,11 +1,13 @@
 """Helmholtz machines for scikit-learn."""
 
+from ._checkpoint import Checkpoint
 from ._classifier import HelmholtzClassifier
 from ._distributed import fit_distributed
 from ._machine import HelmholtzMachine
 from ._onnx import register_onnx_converter
 
 __all__ = [
+    "Checkpoint",
     "HelmholtzClassifier",
     "HelmholtzMachine",
     "fit_distributed",

@@ -83,6 +83,21 @@ class Rows:
         )
 
 
+def refuse_hidden_values(X):
+    """Raise if X holds what a conversion to floats would silently misread."""
+    if np.ma.is_masked(X):
+        raise ValueError(
+            "X is a masked array with masked values, which would be read as if they "
+            "were valid. Impute them, or fill them in with X.filled."
+        )
+    dtypes = [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", ())
+    if any(getattr(dtype, "kind", "") in ("m", "M") for dtype in dtypes):
+        raise ValueError(
+            "X holds dates or times, whose missing values would be read as numbers. "
+            "Convert them to floats."
+        )
+
+
 def value_range(X):
     """Return the smallest and the largest value of dense or CSR data."""
     if not sp.issparse(X):
@@ -96,11 +111,11 @@ def value_range(X):
 
 
 def is_binary(X, block_size=4096):
-    """Return whether every value is 0 or 1."""
+    """Return whether every value is 0 or 1 once clipped to [0, 1]."""
     if sp.issparse(X):
-        return bool(np.all((X.data == 0) | (X.data == 1)))
+        return bool(np.all((X.data <= 0) | (X.data >= 1)))
     return all(
-        bool(np.all((block == 0) | (block == 1)))
+        bool(np.all((block <= 0) | (block >= 1)))
         for block in np.split(X, range(block_size, X.shape[0], block_size))
     )
 
@@ -108,8 +123,9 @@ def is_binary(X, block_size=4096):
 def moments(X, block_size=4096):
     """Return location and scale of every column, float64.
 
-    The location is the mean and the scale the standard deviation, or 1 where
-    a column is constant to rounding. Deviations are divided by the largest
+    The location is the mean and the scale the standard deviation. Where a
+    column is constant to rounding they are its first value and 1, or what
+    rounding comes to if that is more. Deviations are divided by the largest
     one before they are squared, so that no finite data over- or underflows.
     """
     rows = Rows(X)
@@ -121,12 +137,14 @@ def moments(X, block_size=4096):
     for part in rows.blocks(block_size):
         np.maximum(reach, np.abs(rows.take(part) - mean).max(axis=0), out=reach)
     constant = reach <= 10 * np.finfo(X.dtype).eps * np.abs(mean)
-    reach[constant] = 1.0
+    # A large column's rounding, in its mean too, is large: all rows lie within it.
+    mean[constant] = rows.take(slice(0, 1))[0][constant]
+    reach[constant] = flat = np.maximum(2 * reach[constant], 1.0)
     squares = np.zeros(rows.n_features)
     for part in rows.blocks(block_size):
         squares += np.square((rows.take(part) - mean) / reach).mean(axis=0) * (
             (part.stop - part.start) / n_rows
         )
     scale = reach * np.sqrt(squares)
-    scale[constant] = 1.0
+    scale[constant] = flat
     return mean, scale

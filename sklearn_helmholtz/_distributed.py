@@ -16,7 +16,7 @@ import numpy as np
 
 from ._directions import Gradient
 from ._fitted import attributes, machine_of
-from ._fitting import DIVERGED, MONITOR_ROWS, all_or_nothing
+from ._fitting import DIVERGED, MONITOR_ROWS, AllOrNothing
 from ._learning_rules import Lane
 from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
@@ -86,7 +86,7 @@ def fit_distributed(machine, X, client):
     if len(X.chunks[1]) > 1:
         raise ValueError("X must be in blocks of whole rows: X.rechunk({1: -1}).")
     blocks = client.compute(X.to_delayed().ravel().tolist())
-    with all_or_nothing(machine), quiet():
+    with AllOrNothing(machine), quiet():
         _fit(machine, blocks, X.chunks[0], client)
     return machine
 

@@ -1,13 +1,17 @@
 """What fit and partial_fit do: begin or resume, train under watch, publish."""
 
+import copy
 import time
 import warnings
-from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
+import joblib
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
 
 from ._data import is_binary, moments
 from ._directions import DIRECTIONS
@@ -15,12 +19,13 @@ from ._fitted import attributes, new_state, state_of
 from ._learning_rules import LEARNING_RULES
 from ._likelihood import estimate_rows
 from ._optimizers import OPTIMIZERS, SCHEDULES, apply
-from ._parallel import run_in_turn, workers
+from ._parallel import finish, run_in_turn, workers
 from ._random import make_generators
 from ._start import initial_machine, inside_unit_interval, visible_units
 from ._training import Step, epochs
 from ._watch import Watch
 
+_INTERRUPTED = "Training interrupted by user."
 DIVERGED = (
     "The parameters diverged and the last finite ones are kept. Use a smaller "
     "learning_rate."
@@ -44,6 +49,26 @@ _OPTIONAL_ATTRIBUTES = (
 )
 
 
+class Unfinished(NamedTuple):
+    """What a fit, besides the fitted attributes, needs to be gone on with.
+
+    Parameters
+    ----------
+    watch : Watch
+        With the state, and all that stopping depends on.
+
+    splitter : RandomState or None
+        What kept back the validation rows, as it was before it did.
+
+    fingerprint : str
+        Of the rows.
+    """
+
+    watch: Watch
+    splitter: np.random.RandomState | None
+    fingerprint: str
+
+
 class Fitting:
     """The private side of `HelmholtzMachine.fit`, apart for its length.
 
@@ -54,31 +79,83 @@ class Fitting:
         """Fit within a callback context."""
         go_on = self.warm_start and hasattr(self, "generative_coefs_")
         X = self._validate(X, reset=not go_on)
-        whole, rest = X, None
-        if self.early_stopping:
+        splitter = check_random_state(self.random_state)
+        self._run(
+            X,
+            y,
+            context,
+            splitter if self.early_stopping else None,
+            lambda train: self._watch(
+                self._resume() if go_on else self._begin(train, X)
+            ),
+        )
+
+    def _finish(self, X, y, context):
+        """Go on with an unfinished fit within a callback context."""
+        watch, splitter, fingerprint = self._unfinished
+        X = self._validate(X, reset=False)
+        if _fingerprint(X) != fingerprint:
+            raise ValueError(
+                "X differs from the rows of the fit that is to be gone on with."
+            )
+        # The run adds its epochs again when it ends.
+        self.n_iter_ -= watch.n_epochs
+        n_before = len(self.free_energy_curve_) - len(watch.curve)
+        self.free_energy_curve_ = self.free_energy_curve_[:n_before]
+        if watch.validation_curve:
+            curve = self.validation_free_energy_curve_
+            n_before = len(curve) - len(watch.validation_curve)
+            self.validation_free_energy_curve_ = curve[:n_before]
+        self._run(X, y, context, copy.deepcopy(splitter), lambda train: watch.copy())
+
+    def _run(self, X, y, context, splitter, start):
+        """Train from the watch that `start` makes of training rows; publish.
+
+        Parameters
+        ----------
+        splitter : RandomState or None
+            Keeps back validation rows.
+
+        start : callable
+        """
+        whole, rest, watch = X, None, None
+        before = copy.deepcopy(splitter)
+        if splitter is not None:
             y = None  # it would no longer belong to the rows
             X, rest = train_test_split(
-                X, test_size=self.validation_fraction, random_state=self.random_state
+                X, test_size=self.validation_fraction, random_state=splitter
             )
         # scikit-learn's score monitor wants a y; a density's target is its data.
         hooks = {"estimator": self, "X": X, "y": X if y is None else y}
         context.call_on_fit_task_begin(**hooks)
-        with workers(self.n_jobs) as team:
-            state = self._resume() if go_on else self._begin(X, whole)
-            watch = self._watch(state)
-            try:
-                self._train(self._step(state, X), watch, rest, team, context, hooks)
-            except KeyboardInterrupt:
-                if not watch.n_epochs:
-                    raise
-                warnings.warn("Training interrupted by user.", stacklevel=3)
+        fingerprint = cache(lambda: _fingerprint(whole))
+
+        def snapshot():
+            unfinished = Unfinished(watch.copy(), before, fingerprint())
+            found = self._outcome(watch, watch.last.copy())
+            return found | {"_unfinished": unfinished, "_in_callback": True}
+
+        try:
+            with workers(self.n_jobs) as team:
+                watch = start(X)
+                step = self._step(watch.last.copy(), X)
+                self._train(step, watch, rest, team, context, hooks, snapshot)
+        except KeyboardInterrupt:
+            if watch is None or not watch.n_epochs:
+                raise
+            warnings.warn(_INTERRUPTED, stacklevel=4)
         if watch.diverged:
-            warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=3)
-        self._conclude(watch)
-        context.call_on_fit_task_end(
-            **hooks,
-            reconstruction_attributes=lambda: _for_callbacks(watch.result.copy()),
-        )
+            warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=4)
+        self._publish(self._outcome(watch, watch.result))
+        try:
+            context.call_on_fit_task_end(
+                **hooks,
+                reconstruction_attributes=lambda: (
+                    attributes(watch.result.copy()) | {"_in_callback": True}
+                ),
+            )
+        except KeyboardInterrupt:
+            warnings.warn(_INTERRUPTED, stacklevel=4)
 
     def _watch(self, state):
         """Return the watch that the stopping parameters ask for."""
@@ -90,19 +167,22 @@ class Fitting:
             keep_best=self.early_stopping,
         )
 
-    def _conclude(self, watch):
-        """Set the fitted attributes after training under watch."""
-        self._publish(watch.result)
-        self.n_iter_ += watch.n_epochs
-        self.free_energy_curve_ = self.free_energy_curve_ + watch.curve
+    def _outcome(self, watch, state):
+        """Return the fitted attributes after the epochs under watch."""
+        found = attributes(state) | {
+            "n_iter_": self.n_iter_ + watch.n_epochs,
+            "free_energy_curve_": self.free_energy_curve_ + watch.curve,
+        }
         if self.early_stopping:
             before = getattr(self, "validation_free_energy_curve_", [])
-            self.validation_free_energy_curve_ = before + watch.validation_curve
+            found["validation_free_energy_curve_"] = before + watch.validation_curve
+        return found
 
-    def _train(self, step, watch, rest, team, context, hooks):
+    def _train(self, step, watch, rest, team, context, hooks, snapshot):
         """Run epochs until all are done, or the watch or a callback says stop."""
         evaluate = self._evaluator(step, rest, team)
         schedule = SCHEDULES[self.learning_rate_schedule]
+        first = watch.n_epochs
         trainer = epochs(
             step,
             n_epochs=self.max_iter,
@@ -112,27 +192,23 @@ class Fitting:
                 self.learning_rate * schedule(share, epoch)
             ),
             run=self._runner(team, step),
+            first=first,
         )
         started = time.perf_counter()
-        for _ in range(self.max_iter):
+        while watch.n_epochs < self.max_iter and not watch.is_over:
             task = context.subcontext(task_name="epoch")
             task.call_on_fit_task_begin(**hooks)
             next(trainer)
-            stop = watch.record(step.state, evaluate)
+            watch.record(step.state, evaluate)
             if self.verbose and not watch.diverged:
-                self._report(watch, step.rows.n_rows, started)
-            stop |= task.call_on_fit_task_end(
-                **hooks,
-                reconstruction_attributes=lambda: _for_callbacks(watch.last.copy()),
-            )
-            if stop:
+                spent = time.perf_counter() - started
+                self._report(watch, step.rows.n_rows, spent / (watch.n_epochs - first))
+            if task.call_on_fit_task_end(**hooks, reconstruction_attributes=snapshot):
                 break
 
     def _evaluator(self, step, rest, team):
         """Return a function that gives free energies of training and kept-back rows."""
-        n_rows = step.rows.n_rows
-        places = np.linspace(0, n_rows - 1, min(n_rows, MONITOR_ROWS)).astype(int)
-        monitored = step.rows.subset(places)
+        monitored = step.rows.subset(_spread(step.rows.n_rows))
         kept = None if rest is None else self._rows(rest)
 
         def evaluate():
@@ -147,10 +223,8 @@ class Fitting:
 
         return evaluate
 
-    def _report(self, watch, n_rows, started):
+    def _report(self, watch, n_rows, per_epoch):
         """Print a line about the last epoch."""
-        spent = time.perf_counter() - started
-        per_epoch = spent / watch.n_epochs
         parts = [
             f"[{type(self).__name__}] epoch {watch.n_epochs:>4}/{self.max_iter}",
             f"free energy {watch.curve[-1]:>10.3f}",
@@ -187,8 +261,7 @@ class Fitting:
             next(trainer)
         if not state.is_sound():
             raise ValueError(DIVERGED)
-        self._publish(state)
-        self.n_iter_ += 1
+        self._publish(attributes(state) | {"n_iter_": self.n_iter_ + 1})
 
     def _begin(self, X, whole):
         """Return the state to start from.
@@ -281,26 +354,49 @@ class Fitting:
             variance_floor=_VARIANCE_FLOOR,
         )
 
-    def _publish(self, state):
-        vars(self).update(attributes(state))
+    def _publish(self, found):
+        """Set fitted attributes; a fit that was unfinished is so no more."""
+        vars(self).pop("_unfinished", None)
+        vars(self).update(found)
 
 
-def _for_callbacks(state):
-    """Return the attributes of a machine that is handed to callbacks."""
-    return attributes(state) | {"_in_callback": True}
+def _fingerprint(X):
+    """Return a hash of up to 1,000 rows, spread over the data, and its shape."""
+    places = _spread(X.shape[0])
+    return joblib.hash((X.shape, X[places]))
 
 
-@contextmanager
-def all_or_nothing(estimator):
-    """Leave the estimator as it was if the block raises.
+def _spread(n_rows):
+    """Return up to 1,000 positions spread over n_rows."""
+    return np.linspace(0, n_rows - 1, min(n_rows, MONITOR_ROWS)).astype(int)
+
+
+class AllOrNothing:
+    """Context that leaves the estimator as it was if its block raises.
 
     Training works on copies, so the attributes' bindings are all there is to
-    restore.
+    restore, and the place in the stream of a RandomState that was handed in.
+
+    No generator: one whose end an interrupt cuts off would take everything back
+    whenever it is collected.
     """
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+        self.before = dict(vars(estimator))
+        random_state = estimator.random_state
+        is_stream = isinstance(random_state, np.random.RandomState)
+        self.place = random_state.get_state() if is_stream else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is not None:
+            finish(self._restore)
+
+    def _restore(self):
+        vars(self.estimator).clear()
+        vars(self.estimator).update(self.before)
+        if self.place is not None:
+            self.estimator.random_state.set_state(self.place)

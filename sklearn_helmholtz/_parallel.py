@@ -1,5 +1,6 @@
 """Threads: one counted limit on BLAS for the whole process, and workers."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -31,37 +32,51 @@ class _SharedLimit:
     """One limit of BLAS to one thread, for all in the process that ask at once.
 
     A limit holds for the whole process. So the first to come sets it, and the
-    last to leave restores what the first found.
+    last to leave restores what the first found. Its two halves may be cut short
+    at any point by an interrupt: what has been found is noted before anything
+    changes, and leaving may be said again.
     """
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._n_users = 0
-        self._limiter = None
-        self._n_threads = 1
+        self._users = set()
+        self._found = None
+        self._limited = False
 
-    def __enter__(self):
+    def enter(self, user, n_announced):
+        """Count a user in and return its share of the threads that BLAS had.
+
+        Shared with those who have come so far, or with as many as are announced.
+        """
         with self._lock:
-            if self._n_users == 0:
+            self._users.add(user)
+            if self._found is None:
                 libraries = _blas().lib_controllers
-                found = [library.num_threads for library in libraries]
-                self._n_threads = max(found, default=1)
-                self._limiter = _blas().limit(limits=1)
-            self._n_users += 1
-            return self._n_threads
+                self._found = [library.num_threads for library in libraries]
+            if not self._limited:  # or the one before was cut short here
+                _blas().limit(limits=1)
+                self._limited = True
+            n_sharing = max(len(self._users), n_announced)
+            return max(1, max(self._found, default=1) // n_sharing)
 
-    def __exit__(self, *exception):
+    def leave(self, user):
+        """Count a user out; the last restores what the first found."""
         with self._lock:
-            self._n_users -= 1
-            if self._n_users == 0:
-                # The thread that set the limit may be another than this one.
-                _release()
-                self._limiter.restore_original_limits()
-                _release()
+            self._users.discard(user)
+            if self._users or self._found is None:
+                return
+            # The thread that set the limit may be another than this one.
+            _release()
+            libraries = _blas().lib_controllers
+            for library, n_threads in zip(libraries, self._found, strict=True):
+                library.set_num_threads(n_threads)
+            _release()
+            self._found, self._limited = None, False
 
-
-#: Entered, it limits BLAS to one thread and gives the number it had.
-one_blas_thread = _SharedLimit()
+    def forget_users(self):
+        """Start anew in a forked process, which has none of its parent's threads."""
+        self._lock = threading.Lock()
+        self._users = set()
 
 
 class _Share(threading.local):
@@ -71,6 +86,33 @@ class _Share(threading.local):
 
 
 _share = _Share()
+
+_shared_limit = _SharedLimit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_shared_limit.forget_users)
+
+
+@contextmanager
+def one_blas_thread():
+    """Limit BLAS to one thread for a block; yield how many threads there are for it.
+
+    That is the number that BLAS had, divided by those who have come so far: many
+    machines at once, each in a thread, take little more than a thread each.
+    """
+    user = object()
+    try:
+        yield _shared_limit.enter(user, _share.n_sharing)
+    finally:
+        finish(partial(_shared_limit.leave, user))
+
+
+def finish(call):
+    """Call; once more if an interrupt cuts it short, and then pass that on."""
+    try:
+        call()
+    except BaseException:
+        call()
+        raise
 
 
 @contextmanager
@@ -120,7 +162,7 @@ class Workers:
             result = own()
         finally:
             # Whatever happens, no thread is left writing to arrays in use.
-            wait(futures)
+            finish(partial(wait, futures))
         return [*(future.result() for future in futures), result]
 
     def map_blocks(self, function, blocks):
@@ -138,20 +180,21 @@ def workers(n_jobs):
     Parameters
     ----------
     n_jobs : int or None
-        None takes as many threads as BLAS had; so a process whose BLAS has
-        been limited (a joblib worker's) gets no more than it was given. Within
-        :func:`sharing_threads` it takes its share of them.
+        None takes as many threads as BLAS had, divided by the blocks under
+        way or, within :func:`sharing_threads`, by those announced; so a process
+        whose BLAS has been limited (a joblib worker's) gets no more than it was
+        given.
     """
-    with one_blas_thread as blas_threads, quiet():
-        if n_jobs is None:
-            n_threads = max(1, blas_threads // _share.n_sharing)
-        else:
-            n_threads = effective_n_jobs(n_jobs)
+    with one_blas_thread() as blas_threads, quiet():
+        n_threads = blas_threads if n_jobs is None else effective_n_jobs(n_jobs)
         if n_threads < 2:
             yield Workers(None, 1)
             return
-        with ThreadPoolExecutor(n_threads - 1) as executor:
+        executor = ThreadPoolExecutor(n_threads - 1)
+        try:
             yield Workers(executor, n_threads)
+        finally:
+            finish(executor.shutdown)
 
 
 def run_in_turn(calls):

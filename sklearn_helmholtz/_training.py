@@ -253,7 +253,7 @@ def minibatches(n_rows, batch_size, generator=None):
         yield part if order is None else order[part]
 
 
-def epochs(step, *, n_epochs, batch_size, shuffle, learning_rate, run):
+def epochs(step, *, n_epochs, batch_size, shuffle, learning_rate, run, first=0):
     """Train; yield after every epoch.
 
     Parameters
@@ -268,10 +268,13 @@ def epochs(step, *, n_epochs, batch_size, shuffle, learning_rate, run):
 
     run : callable
         Runs a list of calls and returns their results.
+
+    first : int, default=0
+        Epochs that have been done before.
     """
     n_rows = step.rows.n_rows
     generator = step.state.generators[0] if shuffle else None
-    for epoch in range(n_epochs):
+    for epoch in range(first, n_epochs):
         n_seen = 0
         for index in minibatches(n_rows, batch_size, generator):
             share = (epoch + n_seen / n_rows) / n_epochs

@@ -1,5 +1,7 @@
 """A watch on training: curves, the last and the best state, when to stop."""
 
+import copy
+
 import numpy as np
 
 
@@ -9,7 +11,7 @@ class Watch:
     Parameters
     ----------
     state : TrainingState
-        The state before the first epoch.
+        The state before the first epoch; train on a copy of it.
 
     tol : float
         An improvement, in nats, must be larger to count.
@@ -28,7 +30,7 @@ class Watch:
         self.curve = []
         self.validation_curve = []
         self.diverged = False
-        self.last = self.best = state.copy()
+        self.last = self.best = state
         self._lowest = np.inf
         self._n_stale = 0
 
@@ -42,8 +44,18 @@ class Watch:
         """The state to keep."""
         return self.best if self.keep_best else self.last
 
+    @property
+    def is_over(self):
+        """Whether patience has run out or training diverged."""
+        stale = self.patience is not None and self._n_stale >= self.patience
+        return stale or self.diverged
+
+    def copy(self):
+        """Return a copy that later epochs leave alone."""
+        return copy.copy(self)
+
     def record(self, state, evaluate):
-        """Take in the state after an epoch and return whether to stop.
+        """Take in the state after an epoch, whole or, if interrupted, not at all.
 
         Parameters
         ----------
@@ -56,14 +68,17 @@ class Watch:
         energy, validation = evaluate() if state.is_sound() else (np.nan, None)
         if not np.isfinite(energy):
             self.diverged = True
-            return True
-        self.last = state.copy()
-        self.curve.append(energy)
-        if validation is not None:
-            self.validation_curve.append(validation)
+            return
         watched = validation if self.keep_best else energy
         improved = watched < self._lowest - self.tol
-        self._n_stale = 0 if improved else self._n_stale + 1
+        news = {
+            "last": state.copy(),
+            "curve": [*self.curve, energy],
+            "_n_stale": 0 if improved else self._n_stale + 1,
+        }
+        if validation is not None:
+            news["validation_curve"] = [*self.validation_curve, validation]
         if watched < self._lowest:
-            self._lowest, self.best = watched, self.last
-        return self.patience is not None and self._n_stale >= self.patience
+            news |= {"_lowest": watched, "best": news["last"]}
+        # One call into C, which no signal can cut in two.
+        vars(self).update(news)

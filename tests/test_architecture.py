@@ -1,6 +1,7 @@
 """Modules import only what stands below them in doc/design's table."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,12 @@ def test_package_shows_its_public_names_and_nothing_else():
 
     shown = {name for name in vars(sklearn_helmholtz) if not name.startswith("_")}
     assert shown == set(sklearn_helmholtz.__all__)
+
+
+def test_lowest_versions_under_test_are_those_that_the_package_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    bounds = dict(need.split(">=") for need in project["project"]["dependencies"])
+    text = (ROOT / "tests" / "constraints-lowest.txt").read_text(encoding="utf-8")
+    pins = dict(line.split("==") for line in text.split() if "==" in line)
+    for name, bound in bounds.items():
+        assert f"{pins[name]}.".startswith(f"{bound}."), name

@@ -93,6 +93,19 @@ def test_binary_means_zeros_and_ones_alone(kind):
     assert not is_binary(kind(X))
 
 
+@pytest.mark.parametrize("value", [7.0, 0.1, -6.32e297, 3e300, 1e17])
+@pytest.mark.parametrize("n_rows", [1, 3, 13])
+def test_constant_column_is_moved_to_zero_whatever_its_size(value, n_rows):
+    X = np.full((n_rows, 2), value)
+    X[:, 1] = np.nextafter(value, np.inf)
+    X[0, 1] = value
+    with np.errstate(all="raise", under="ignore"):
+        location, scale = moments(X)
+    moved = (X - location) / scale
+    np.testing.assert_array_equal(moved[:, 0], 0)
+    assert np.abs(moved).max() <= 1
+
+
 def test_unit_interval_has_room_for_rounding_alone():
     X = np.array([[0.0, 1.0]])
     assert inside_unit_interval(X + 1e-15)[0]
@@ -100,15 +113,18 @@ def test_unit_interval_has_room_for_rounding_alone():
     assert inside_unit_interval((X + 1e-6).astype(np.float32))[0]
 
 
-def test_machine_starts_as_independent_units():
+def test_binary_machine_starts_with_causes_that_add_to_what_is_seen():
     X = np.clip(data(), 0, 1)
     machine = initial_machine(
         Rows(X), Bernoulli(), [7, 3], 0.1, np.random.default_rng(0)
     )
     visible = 1 / (1 + np.exp(-machine.generative[0].bias))
     np.testing.assert_allclose(visible, (X.sum(axis=0) + 1) / 52)
-    for layer in machine.generative:
-        assert not layer.weights.any()
+    weights = machine.generative[0].weights
+    assert weights.min() >= 0
+    assert weights.max() <= np.sqrt(2 / 7)
+    assert len(np.unique(weights)) == weights.size
+    assert not machine.generative[1].weights.any()
     # At the mean row a recognition unit is as active as asked for.
     logits = X.mean(axis=0) @ machine.recognition[0].weights
     activity = 1 / (1 + np.exp(-logits - machine.recognition[0].bias))

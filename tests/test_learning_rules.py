@@ -13,7 +13,13 @@ from helpers import plain, random_machine, stream, with_parameter
 
 from sklearn_helmholtz import HelmholtzMachine, _learning_rules
 from sklearn_helmholtz._belief_network import Scratch
-from sklearn_helmholtz._learning_rules import LearningRule, reweighted_wake, sleep, wake
+from sklearn_helmholtz._learning_rules import (
+    LEARNING_RULES,
+    LearningRule,
+    reweighted_wake,
+    sleep,
+    wake,
+)
 
 SIZES = [(3, 2), (2, 2, 2), (2, 2, 1, 2)]
 STEP = 1e-5
@@ -75,7 +81,7 @@ def test_expected_wake_update_is_the_gradient(sizes, gaussian, monkeypatch):
         states = [x[None], *(np.array([layer]) for layer in s)]
         monkeypatch.setattr(_learning_rules, "up_pass", lambda *_, s=states: s)
         q = np.exp(oracles.log_recognition(plain(machine), x, s))
-        collect(wake(machine, x[None], None, Scratch(float), 1.0), q, totals)
+        collect(wake(machine, x[None], None, Scratch(float), 0.5), 2 * q, totals)
     # Gaussian means step by their natural gradient: the slope times the variance.
     scale = machine.generative[0].units.variance if gaussian else 1.0
 
@@ -95,7 +101,7 @@ def test_expected_sleep_update_is_the_gradient(sizes, lateral, monkeypatch):
             states = [np.array([layer]) for layer in (x, *s)]
             monkeypatch.setattr(_learning_rules, "down_pass", lambda *_, s=states: s)
             p = np.exp(oracles.log_joint(plain(machine), x, s))
-            collect(sleep(machine, 1, None, Scratch(float), 1.0), p, totals)
+            collect(sleep(machine, 1, None, Scratch(float), 0.5), 2 * p, totals)
 
     def objective(m):
         return oracles.sleep_objective(plain(m), plain(machine))
@@ -109,6 +115,7 @@ def test_expected_sleep_update_is_the_gradient(sizes, lateral, monkeypatch):
     [
         ((3, 2), {}),
         ((3, 2, 2), {}),
+        ((3, 2, 3, 1), {}),
         ((3, 2), {"gaussian": True}),
         ((3, 2, 2), {"lateral": True}),
     ],
@@ -192,7 +199,8 @@ def test_expected_squares_move_the_variance_up_the_gradient(sizes, monkeypatch):
         states = [x[None], *(np.array([layer]) for layer in s)]
         monkeypatch.setattr(_learning_rules, "up_pass", lambda *_, s=states: s)
         q = np.exp(oracles.log_recognition(plain(machine), x, s))
-        squares = squares + q * next(wake(machine, x[None], None, Scratch(float), 1))[4]
+        found = next(wake(machine, x[None], None, Scratch(float), 0.5))
+        squares = squares + 2 * q * found.squares
     variance = machine.generative[0].units.variance
     for j, value in enumerate(variance):
         ends = []
@@ -256,3 +264,76 @@ def test_lanes_take_every_row_through_each_phase_once(n_particles, n_rows):
             for row in range(part.start, part.stop)
         ]
         assert sorted(rows) == list(range(n_rows))
+
+
+def updates(regressions):
+    """Return {(network, layer): residual} of regressions, as copies."""
+    return {found[:2]: found.residual.copy() for found in regressions}
+
+
+def wake_updates(rule):
+    machine, x = random_machine((4, 3, 2)), np.eye(6, 4)
+    return updates(rule.wake(machine, x, stream(), Scratch(float), 1 / 6))
+
+
+def sleep_updates(rule):
+    machine = random_machine((4, 3, 2))
+    return updates(rule.sleep(machine, 6, stream(), Scratch(float), 1 / 6))
+
+
+@pytest.mark.parametrize("n_particles", [1, 2, 5])
+def test_shares_are_factors_of_the_recognition_updates(n_particles):
+    whole = LearningRule(n_particles, 1.0, 1.0)
+    part = LearningRule(n_particles, 0.3, 0.7)
+    found, expected = wake_updates(part), wake_updates(whole)
+    assert set(found) == set(expected)
+    assert {network for network, _ in found} == {"generative", "recognition"}
+    for key, residual in expected.items():
+        factor = 0.3 if key[0] == "recognition" else 1.0
+        np.testing.assert_allclose(found[key], factor * residual)
+    found, expected = sleep_updates(part), sleep_updates(whole)
+    assert {network for network, _ in found} == {"recognition"}
+    for key, residual in expected.items():
+        np.testing.assert_allclose(found[key], 0.7 * residual)
+
+
+@pytest.mark.parametrize("n_particles", [1, 2, 5])
+def test_phase_without_a_share_leaves_the_recognition_network_alone(n_particles):
+    rule = LearningRule(n_particles, 0.0, 0.0)
+    found = wake_updates(rule)
+    assert set(found) == {("generative", level) for level in range(3)}
+    assert sleep_updates(rule) == {}
+    if n_particles == 1:
+        # One particle has all the weight of its row: the plain wake phase.
+        machine, x = random_machine((4, 3, 2)), np.eye(6, 4)
+        expected = updates(wake(machine, x, stream(), Scratch(float), 1 / 6))
+        for key, residual in expected.items():
+            np.testing.assert_array_equal(found[key], residual)
+
+
+def test_wake_sleep_is_one_particle_that_sleep_alone_teaches_from():
+    rule = LEARNING_RULES["wake-sleep"](7, 0.3, 0.2)
+    assert (rule.n_particles, rule.wake_share, rule.sleep_share) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("n_particles", "n_rows", "side_by_side"),
+    [(1, 9, True), (5, 1, True), (5, 9, False)],
+)
+def test_phases_are_side_by_side_where_they_cost_the_same_or_rows_cannot_be_shared(
+    n_particles, n_rows, side_by_side
+):
+    lanes = LearningRule(n_particles, 1.0, 1.0).lanes(n_rows)
+    names = [[name for name, _ in lane.phases] for lane in lanes]
+    apart = [["wake"], ["sleep"]]
+    assert names == (apart if side_by_side else [["wake", "sleep"]] * 2)
+    assert all(lane.phases[0][1] != slice(0, 0) for lane in lanes)
+
+
+def test_lane_owns_the_networks_that_it_alone_teaches():
+    def owns(*settings):
+        return [lane.owns for lane in LearningRule(*settings).lanes(9)]
+
+    assert owns(1, 0.0, 1.0) == [("generative",), ("recognition", "lateral")]
+    assert owns(1, 1.0, 1.0) == [("generative",), ()]
+    assert owns(5, 1.0, 1.0) == [(), ()]

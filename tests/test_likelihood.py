@@ -10,13 +10,16 @@ from helpers import plain, random_machine
 
 from sklearn_helmholtz import HelmholtzMachine, _likelihood
 from sklearn_helmholtz._belief_network import Layer
+from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._likelihood import (
     draw,
     estimate,
+    estimate_rows,
     exact_log_likelihood,
     log_weights,
     steady,
 )
+from sklearn_helmholtz._parallel import workers
 from sklearn_helmholtz._random import RowNoise, row_keys
 from sklearn_helmholtz._units import Bernoulli
 
@@ -193,6 +196,16 @@ def test_estimates_in_chunks_of_particles_equal_one_pass(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
+def test_rows_block_by_block_score_as_at_once():
+    machine = random_machine((4, 3, 2))
+    rows = np.random.default_rng(0).integers(0, 2, (700, 4)).astype(float)
+    with workers(1) as team:
+        for seed in (0, 5):
+            found = estimate_rows(machine, Rows(rows), 3, team, seed)
+            for one, other in zip(found, estimate(machine, rows, 3, seed), strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
 def test_seeds_give_independent_noise():
     machine = random_machine((4, 3))
     rows = np.array(oracles.all_states(4))
@@ -252,14 +265,14 @@ def test_float32_draws_do_not_depend_on_the_rounding_of_logits(index, n_particle
 
 
 def test_lateral_side_is_scored_in_float64():
-    machine = random_machine((3, 2), lateral=True)
-    narrow = machine._replace(
-        recognition=tuple(
-            layer._replace(weights=layer.weights.astype(np.float32))
-            for layer in machine.recognition
-        )
-    )
-    assert steady(narrow).recognition[0].weights.dtype == np.float64
+    narrow = random_machine((3, 2), lateral=True, dtype=np.float32)
+    wide = steady(narrow)
+    for layer in (*wide.recognition, *wide.lateral):
+        assert layer.weights.dtype == layer.bias.dtype == np.float64
+    for one, other in zip(wide.lateral, narrow.lateral, strict=True):
+        np.testing.assert_array_equal(one.weights, other.weights)
+        np.testing.assert_array_equal(one.bias, other.bias)
+    assert wide.generative is narrow.generative
     factorial = random_machine((3, 2))
     assert steady(factorial) is factorial
 

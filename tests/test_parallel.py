@@ -103,7 +103,7 @@ def test_limit_holds_until_the_last_of_many_threads_has_left():
     def come_and_go(_):
         found = []
         for _ in range(30):
-            with one_blas_thread:
+            with one_blas_thread():
                 found += blas_threads()
         return found
 
@@ -115,7 +115,7 @@ def test_limit_holds_until_the_last_of_many_threads_has_left():
 
 def test_limit_holds_in_every_thread_whoever_came_before():
     def inside():
-        with one_blas_thread:
+        with one_blas_thread():
             return blas_threads()
 
     for call in (inside, lambda: in_a_thread(inside), inside):
@@ -126,9 +126,10 @@ def test_last_to_leave_restores_what_another_thread_has_limited():
     before = blas_threads()
     with ThreadPoolExecutor(1) as executor:
         # The thread lives on, as a pool's does, and leaves before this one.
-        executor.submit(one_blas_thread.__enter__).result()
-        with one_blas_thread:
-            executor.submit(one_blas_thread.__exit__, None, None, None).result()
+        other = one_blas_thread()
+        executor.submit(other.__enter__).result()
+        with one_blas_thread():
+            executor.submit(other.__exit__, None, None, None).result()
             assert set(blas_threads()) <= {1}
         assert blas_threads() == before
 
@@ -138,7 +139,7 @@ def test_limits_that_others_set_afterwards_work_in_every_thread():
         with threadpoolctl.threadpool_limits(1, user_api="blas"):
             return blas_threads()
 
-    with one_blas_thread:
+    with one_blas_thread():
         pass
     assert set(in_a_thread(limited)) <= {1}
 

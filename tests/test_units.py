@@ -50,6 +50,17 @@ def test_extreme_logits_decide_every_draw_silently(dtype):
             np.testing.assert_array_equal(states, [[0, 1], [0, 1]])
 
 
+@pytest.mark.parametrize("below", [0, 1, 2, 1000, 2**23, 2**24 - 3, 2**24 - 1])
+def test_draw_in_turn_is_on_where_the_logit_exceeds_that_of_its_uniform(below):
+    # The integers from 0 to 2^24 - 1 stand for the middles of as many intervals.
+    u = (below + 0.5) / 2**24
+    logit = np.log(u) - np.log1p(-u)
+    bits = np.full((2, 1), below - 2**23, dtype=np.int32)
+    logits = np.array([[logit - 1e-6], [logit + 1e-6]])
+    states = threshold_in_turn(logits, np.zeros((1, 1)), bits)
+    np.testing.assert_array_equal(states, [[0], [1]])
+
+
 def test_bernoulli_log_prob_equals_the_plain_sum():
     states = np.array([[0, 1, 1, 0, 1], [0.2, 0.5, 1, 0, 0.9]])
     expected = [oracles.log_bernoulli(row, LOGITS) for row in states]

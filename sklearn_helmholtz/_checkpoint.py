@@ -1,0 +1,161 @@
+"""Checkpoints: a fit on disk after every epoch, whole whatever happens."""
+
+import copy
+import os
+import pickle
+import tempfile
+from numbers import Integral
+from pathlib import Path
+
+#: What ties a machine to the run that it comes from.
+_TIES = (
+    "_in_callback",
+    "_skl_callbacks",
+    "_skl_callbacks_to_teardown",
+    "_callback_fit_ctx",
+    "_parent_callback_ctx",
+)
+
+
+class Checkpoint:
+    """Callback that writes a fit to disk while it runs, so that none of it is lost.
+
+    The file is there as a whole or not at all, even if the process or the
+    machine dies while it is written: it is written under another name beside
+    the old one, brought to the disk, and then renamed. A kill at that moment
+    leaves the unfinished file, `path` with letters and ``.tmp`` after it, lying.
+
+    The file is a pickle of the machine as it is after the epoch, ready to
+    code and score, together with all that its fit needs to go on: the
+    optimiser's memory, the random streams, the place in the learning rate's
+    schedule and in early stopping. Callbacks are not in it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where to. The folder must exist. Fits of copies of one machine, as in
+        a search over parameters, all write to this one file.
+
+    every : int, default=1
+        Write after every so many epochs, and after the last.
+
+    See Also
+    --------
+    HelmholtzMachine.resume : Finishes the fit.
+
+    Notes
+    -----
+    Loading a pickle runs what is in it: load none that you do not trust.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_helmholtz import Checkpoint, HelmholtzMachine
+    >>> X = load_digits().data / 16
+    >>> path = Path(tempfile.mkdtemp()) / "machine.pickle"
+    >>> machine = HelmholtzMachine((20,), max_iter=4, random_state=0)
+    >>> machine = machine.set_callbacks(Checkpoint(path, every=2)).fit(X)
+
+    Had the process died in the third epoch:
+
+    >>> machine = Checkpoint.load(path).resume(X)
+    >>> machine.n_iter_
+    4
+    """
+
+    def __init__(self, path, *, every=1):
+        self.path = path
+        self.every = every
+
+    def setup(self, estimator, context):
+        """Refuse estimators whose fit cannot be gone on with, and bad settings."""
+        if not hasattr(estimator, "resume"):
+            raise TypeError(
+                f"{type(estimator).__name__} has no method resume, so there is no use "
+                "in checkpoints of it. Set the callback on a HelmholtzMachine."
+            )
+        if not isinstance(self.every, Integral) or self.every < 1:
+            raise ValueError(f"every must be a positive integer, got {self.every!r}.")
+        folder = Path(self.path).absolute().parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"There is no folder {folder}.")
+
+    def teardown(self, estimator, context):
+        """Do nothing; part of the callbacks' protocol."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Do nothing; part of the callbacks' protocol."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        """Write the machine down after an epoch whose turn it is."""
+        if context.task_name != "epoch" or fitted_estimator is None:
+            return
+        watch = fitted_estimator._unfinished.watch
+        is_last = watch.is_over or watch.n_epochs == fitted_estimator.max_iter
+        if is_last or watch.n_epochs % self.every == 0:
+            write(self.path, pickle.dumps(_untied(fitted_estimator)))
+
+    @staticmethod
+    def load(path):
+        """Return the machine of a checkpoint, its fit unfinished.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A file that a Checkpoint wrote. It is a pickle, and loading it runs
+            what is in it: load none that you do not trust.
+
+        Returns
+        -------
+        machine : HelmholtzMachine
+            As it was after the last epoch that was written down.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else.
+        """
+        with Path(path).open("rb") as file:
+            machine = pickle.load(file)
+        if not hasattr(machine, "_unfinished"):
+            raise ValueError(f"{path} holds no unfinished fit.")
+        return machine
+
+
+def _untied(machine):
+    """Return a copy without what belongs to the run that it comes from."""
+    machine = copy.copy(machine)
+    for name in _TIES:
+        vars(machine).pop(name, None)
+    return machine
+
+
+def write(path, content):
+    """Write bytes to a file, so that it holds the old or the new ones as a whole."""
+    path = Path(path).absolute()
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=path.name + ".", suffix=".tmp"
+    )
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _bring_to_disk(path.parent)
+
+
+def _bring_to_disk(folder):
+    """Bring a folder's names to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

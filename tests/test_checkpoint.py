@@ -1,0 +1,322 @@
+"""Checkpoints: whole on disk, and a resumed fit is the unbroken one to the bit."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from helpers import binary_rows, parameters
+from sklearn.callback import ScoringMonitor
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+
+from sklearn_helmholtz import Checkpoint, HelmholtzMachine
+from sklearn_helmholtz._checkpoint import write
+from sklearn_helmholtz._fitted import attributes, state_of
+
+SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 6, "random_state": 0}
+
+SETTINGS = {
+    "defaults": {},
+    "wake-sleep": {"learning_rule": "wake-sleep", "shuffle": False},
+    "adam": {"optimizer": "adam", "learning_rate": 0.01, "direction": "plain"},
+    "invscaling": {"learning_rate_schedule": "invscaling", "n_jobs": 2},
+    "natural": {"direction": "natural"},
+    "lateral": {"lateral": True, "alpha": 0.01},
+    "gaussian": {"visible": "gaussian", "learning_rate": 0.1},
+    "tol": {"tol": 100.0, "n_iter_no_change": 4},
+    "early stopping": {
+        "early_stopping": True,
+        "n_iter_no_change": 2,
+        "learning_rate_schedule": "constant",
+        "max_iter": 40,
+    },
+}
+
+
+class Break(Exception):
+    """Ends a fit in mid-training."""
+
+
+class BreakAfter:
+    """Callback that raises at the beginning of an epoch."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = setup
+
+    def on_fit_task_begin(self, estimator, context):
+        if context.task_name == "epoch" and context.task_id == self.n_epochs:
+            raise Break
+
+    def on_fit_task_end(self, estimator, context):
+        pass
+
+
+def broken_off(machine, X, path, n_epochs):
+    """Fit with checkpoints, break off after some epochs, return the loaded machine."""
+    machine.set_callbacks(Checkpoint(path), BreakAfter(n_epochs))
+    with pytest.raises(Break):
+        machine.fit(X)
+    return Checkpoint.load(path)
+
+
+def assert_same(one, other):
+    """Assert that two machines are the same to the last bit."""
+    assert pickle.dumps(plain_state(one)) == pickle.dumps(plain_state(other))
+
+
+def plain_state(machine):
+    """Return all fitted state as lists that do not share arrays."""
+    found = {k: v for k, v in vars(machine).items() if k.endswith("_")}
+    return as_bytes(found | attributes(state_of(machine)))
+
+
+def as_bytes(tree):
+    if isinstance(tree, np.ndarray):
+        return tree.dtype.str, tree.shape, tree.tobytes()
+    if isinstance(tree, dict):
+        return [(key, as_bytes(tree[key])) for key in sorted(tree)]
+    if isinstance(tree, np.random.Generator):
+        return as_bytes(tree.bit_generator.state)
+    if isinstance(tree, list | tuple):
+        return [as_bytes(value) for value in tree]
+    return repr(tree)
+
+
+# ---------------------------------------------------------------------- resume
+
+
+@pytest.mark.parametrize("n_epochs", [1, 3])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_resumed_fit_is_the_unbroken_one_to_the_last_bit(name, n_epochs, tmp_path):
+    settings = SMALL | SETTINGS[name]
+    X = binary_rows(dtype=np.float32)
+    whole = HelmholtzMachine(**settings).fit(X)
+    machine = broken_off(
+        HelmholtzMachine(**settings), X, tmp_path / "machine.pickle", n_epochs
+    )
+    assert machine.n_iter_ == len(machine.free_energy_curve_) == n_epochs
+    assert np.isfinite(machine.score(X))
+    assert_same(machine.resume(X), whole)
+    assert not hasattr(machine, "_unfinished")
+
+
+@pytest.mark.parametrize("make", [lambda: None, lambda: np.random.RandomState(3)])
+def test_validation_rows_are_kept_back_again_whatever_the_random_state(make, tmp_path):
+    settings = SMALL | SETTINGS["early stopping"] | {"random_state": make()}
+    X = binary_rows()
+    machine = HelmholtzMachine(**settings).set_callbacks(
+        Checkpoint(tmp_path / "machine.pickle"), BreakAfter(2)
+    )
+    np.random.seed(7)  # noqa: NPY002
+    with pytest.raises(Break):
+        machine.fit(X)
+    machine = Checkpoint.load(tmp_path / "machine.pickle").resume(X)
+    np.random.seed(7)  # noqa: NPY002
+    whole = HelmholtzMachine(**settings | {"random_state": make()}).fit(X)
+    assert_same(machine, whole)
+
+
+def test_resumed_fit_may_break_off_and_be_resumed_again(tmp_path):
+    X, path = sp.csr_array(binary_rows()), tmp_path / "machine.pickle"
+    machine = broken_off(HelmholtzMachine(**SMALL), X, path, 1)
+    machine.set_callbacks(Checkpoint(path), BreakAfter(2))
+    with pytest.raises(Break):
+        machine.resume(X)
+    assert machine.n_iter_ == 1
+    machine = Checkpoint.load(path)
+    assert machine.n_iter_ == 3
+    assert_same(machine.resume(X), HelmholtzMachine(**SMALL).fit(X))
+
+
+def test_resumed_warm_start_counts_the_epochs_before(tmp_path):
+    X, settings = binary_rows(), SMALL | {"warm_start": True, "early_stopping": True}
+    whole = HelmholtzMachine(**settings).fit(X).fit(X)
+    machine = HelmholtzMachine(**settings).fit(X)
+    machine = broken_off(machine, X, tmp_path / "machine.pickle", 4)
+    assert machine.n_iter_ == len(machine.validation_free_energy_curve_) == 10
+    assert_same(machine.resume(X), whole)
+
+
+def test_checkpoint_of_the_last_epoch_resumes_to_the_end(tmp_path):
+    path = tmp_path / "machine.pickle"
+    for changes in SETTINGS.values():
+        settings = SMALL | changes
+        whole = HelmholtzMachine(**settings).set_callbacks(Checkpoint(path, every=100))
+        whole.fit(binary_rows())
+        assert_same(Checkpoint.load(path).resume(binary_rows()), whole)
+
+
+def test_resume_needs_an_unfinished_fit_and_its_data(tmp_path):
+    X = binary_rows()
+    machine = HelmholtzMachine(**SMALL)
+    with pytest.raises(ValueError, match="no unfinished fit"):
+        machine.resume(X)
+    machine = broken_off(machine, X, tmp_path / "machine.pickle", 2)
+    before = dict(vars(machine))
+    for other in (X[:-1], 1 - X):
+        with pytest.raises(ValueError, match="differs"):
+            machine.resume(other)
+        assert vars(machine) == before
+    with pytest.raises(ValueError, match="features"):
+        machine.resume(X[:, 1:])
+    machine.partial_fit(X)
+    with pytest.raises(ValueError, match="no unfinished fit"):
+        machine.resume(X)
+    machine = Checkpoint.load(tmp_path / "machine.pickle").fit(X)
+    assert_same(machine, HelmholtzMachine(**SMALL).fit(X))
+
+
+#: Trains with checkpoints, slowly, as the one that is killed.
+PROGRAM = """
+    import sys, time
+    import numpy as np
+    from sklearn_helmholtz import Checkpoint, HelmholtzMachine
+
+    class Slow:
+        def setup(self, estimator, context): pass
+        teardown = on_fit_task_begin = setup
+        def on_fit_task_end(self, estimator, context):
+            time.sleep(0.05)
+
+    X = np.load(sys.argv[1])
+    machine = HelmholtzMachine((12, 5), max_iter=60, random_state=5)
+    machine.set_callbacks(Checkpoint(sys.argv[2]), Slow()).fit(X)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.parametrize("delay", [0.0, 0.13, 0.41])
+def test_killed_process_is_gone_on_with_to_the_same_weights(delay, tmp_path):
+    X, path = binary_rows(), tmp_path / "machine.pickle"
+    np.save(tmp_path / "rows.npy", X)
+    program = textwrap.dedent(PROGRAM)
+    arguments = [sys.executable, "-c", program, tmp_path / "rows.npy", path]
+    process = subprocess.Popen(arguments)
+    try:
+        while not path.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(delay)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    machine = Checkpoint.load(path)
+    assert 1 <= machine.n_iter_ < 60
+    whole = HelmholtzMachine((12, 5), max_iter=60, random_state=5)
+    assert_same(machine.resume(X), whole.fit(X))
+
+
+# ------------------------------------------------------------------- the file
+
+
+def test_file_is_written_when_it_is_due(tmp_path):
+    path, seen = tmp_path / "machine.pickle", []
+
+    class Look(BreakAfter):
+        def on_fit_task_end(self, estimator, context):
+            if path.exists():
+                seen.append(Checkpoint.load(path).n_iter_)
+
+    machine = HelmholtzMachine(**SMALL | {"max_iter": 5})
+    machine.set_callbacks(Checkpoint(path, every=2), Look(99)).fit(binary_rows())
+    # After epochs 2, 3, 4, 5 and at the end of the fit.
+    assert seen == [2, 2, 4, 5, 5]
+    assert os.listdir(tmp_path) == ["machine.pickle"]
+
+
+def test_file_holds_no_callbacks_and_can_be_loaded_as_any_pickle(tmp_path):
+    path = str(tmp_path / "machine.pickle")
+    machine = HelmholtzMachine(**SMALL)
+    machine.set_callbacks(ScoringMonitor(scoring=None), Checkpoint(path))
+    machine.fit(binary_rows())
+    with Path(path).open("rb") as file:
+        loaded = pickle.load(file)
+    assert not hasattr(loaded, "_skl_callbacks")
+    assert type(loaded.score(binary_rows())) is float
+    np.testing.assert_array_equal(parameters(loaded), parameters(machine))
+
+
+def test_checkpoints_are_written_inside_a_pipeline(tmp_path):
+    path = tmp_path / "machine.pickle"
+    machine = HelmholtzMachine(**SMALL).set_callbacks(Checkpoint(path))
+    make_pipeline(machine, "passthrough").fit(binary_rows())
+    assert Checkpoint.load(path).n_iter_ == 6
+
+
+def test_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write(path, b"old")
+
+    def fail(*arguments):
+        raise OSError("disk full")
+
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            with pytest.raises(OSError, match="full"):
+                write(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert os.listdir(tmp_path) == ["file"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "name", "other")
+        write(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+
+        def note(*arguments, real=real, name=name):
+            calls.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, name, note)
+    write(tmp_path / "file", b"content")
+    assert calls == ["fsync", "replace", "fsync"]
+
+
+def test_write_that_fails_breaks_the_fit_off_and_changes_nothing(tmp_path, monkeypatch):
+    machine = HelmholtzMachine(**SMALL)
+    machine.set_callbacks(Checkpoint(tmp_path / "machine.pickle"))
+    before = dict(vars(machine))
+
+    def fail(*arguments):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="full"):
+        machine.fit(binary_rows())
+    assert vars(machine) == before
+
+
+def test_wrong_use_is_refused_before_training(tmp_path):
+    X = binary_rows()
+    machine = HelmholtzMachine(**SMALL)
+    for every in (0, 1.5):
+        machine.set_callbacks(Checkpoint(tmp_path / "file", every=every))
+        with pytest.raises(ValueError, match="every"):
+            machine.fit(X)
+    machine.set_callbacks(Checkpoint(tmp_path / "nowhere" / "file"))
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        machine.fit(X)
+    assert not hasattr(machine, "n_iter_")
+    with pytest.raises(TypeError, match="resume"):
+        Checkpoint(tmp_path / "file").setup(LinearRegression(), None)
+    write(tmp_path / "other", pickle.dumps(HelmholtzMachine()))
+    with pytest.raises(ValueError, match="no unfinished fit"):
+        Checkpoint.load(tmp_path / "other")
