@@ -191,11 +191,11 @@ def test_what_cannot_be_filled_in_is_refused(rows, options, message):
 
 def test_half_a_digit_is_filled_in_better_than_by_the_mean():
     X = load_digits().data / 16
-    train, test = X[:1500], X[1500:1600]
-    machine = HelmholtzMachine((60, 20), max_iter=50, random_state=0).fit(train)
+    train, test = X[:1500], X[1500:1560]
+    machine = HelmholtzMachine((40, 20), max_iter=30, random_state=0).fit(train)
     holes = test.copy()
     holes[:, 32:] = np.nan
-    filled = machine.impute(holes, mean=True, n_iter=150, random_state=0)
+    filled = machine.impute(holes, mean=True, n_iter=120, random_state=0)
     error = np.square(filled - test)[:, 32:].mean()
     by_mean = np.square(train.mean(axis=0) - test)[:, 32:].mean()
-    assert error < 0.75 * by_mean
+    assert error < 0.8 * by_mean
