@@ -25,7 +25,7 @@ class Gradient:
         The mean parent of the regressions.
 
     curvature : list of ndarray, default=[]
-        What the natural direction needs of the Fisher information.
+        What the natural direction needs to know of the Fisher information.
     """
 
     weights: np.ndarray
@@ -181,121 +181,99 @@ def _column_sums(residual, out, *, first):
 
 
 class Natural(Plain):
-    """The gradient in the metric of the Fisher information.
+    """The gradient in a metric close to that of the Fisher information.
 
     A unit's weights and bias meet only its own regression, so the Fisher matrix
     falls into one block a unit: F_j = E[v_j s s^T] over parents s with a 1
-    appended, v_j the unit's information. Layers of up to `LARGEST_BLOCKS`
-    entries solve F_j itself. Beyond, F_j is taken for v_j S, with one matrix
-    S = E[s s^T] for the layer, weighted by the units' mean information.
+    appended, v_j the unit's information. F_j is taken for E[v_j] S, with one
+    matrix S = E[s s^T] a layer, weighted by the units' mean information: the
+    blocks themselves cost as many matrices as units, and on the bars task they
+    end in worse optima.
 
     Parameters
     ----------
-    averages : dict of str to list of list of ndarray
-        The running Fisher matrices by network and layer.
+    averages : dict of str to list of dict
+        By network and layer the running "moments" of shape (n_parents + 1,
+        n_parents + 1), "information" of shape (n_units,) and "n_updates".
     """
 
     informed = True
-    #: How far a minibatch moves the running matrices.
+    #: How far a minibatch moves the running averages, once there are enough.
     rate = 0.05
     #: Added to a unit's information: a twentieth of the most that it can be.
     damping = 0.0125
 
-    @classmethod
-    def gradient(cls, layer):
-        """Return a gradient of the layer's shapes with room for curvature."""
+    @staticmethod
+    def gradient(layer):
+        """Return a gradient of the layer's shapes with room for its curvature."""
         gradient = Gradient.like(layer)
-        gradient.curvature = cls._matrices(layer)
+        gradient.curvature = _curvature_like(layer)
         return gradient
 
-    @classmethod
-    def initial_averages(cls, machine):
-        """Return the largest information, so that the first steps are short."""
+    @staticmethod
+    def initial_averages(machine):
+        """Return averages over no minibatches yet."""
         return {
-            network: [cls._matrices(layer) for layer in getattr(machine, network)]
+            network: [
+                dict(zip(_CURVATURE, _curvature_like(layer), strict=True))
+                | {"n_updates": 0}
+                for layer in getattr(machine, network)
+            ]
             for network in machine._fields
         }
-
-    @staticmethod
-    def _matrices(layer):
-        """Return matrices as of units of most information with orthogonal parents."""
-        n_parents, n_units = layer.weights.shape
-        one = np.eye(n_parents + 1, dtype=layer.weights.dtype)
-        most = np.full(n_units, 0.25, dtype=one.dtype)
-        if _has_blocks(layer.weights):
-            return [most[:, None, None] * one]
-        return [0.25 * one, most]
 
     def accumulate(self, regression, gradient, scratch, *, first):
         parent, residual = regression.parent, regression.residual
         if parent is not None:
             _product(parent, residual, gradient.weights, scratch, first=first)
         _column_sums(residual, gradient.bias, first=first)
-        found = _fisher(regression, gradient.weights)
-        for mine, theirs in zip(gradient.curvature, found, strict=True):
+        for mine, found in zip(gradient.curvature, _curvature(regression), strict=True):
             if first:
-                np.copyto(mine, theirs)
+                np.copyto(mine, found)
             else:
-                mine += theirs
+                mine += found
 
     def precondition(self, network, index, gradient):
         averages = self.averages[network][index]
-        for average, present in zip(averages, gradient.curvature, strict=True):
-            average += average.dtype.type(self.rate) * (present - average)
+        averages["n_updates"] += 1
+        rate = max(self.rate, 1 / averages["n_updates"])
+        for name, found in zip(_CURVATURE, gradient.curvature, strict=True):
+            averages[name] += found.dtype.type(rate) * (found - averages[name])
         joint = np.concatenate([gradient.weights, gradient.bias[None]])
-        if len(averages) == 1:
-            blocks = _seen(averages[0]) if network == "lateral" else averages[0]
-            solved = self._solve_blocks(blocks, joint)
-        else:
-            solved = self._solve_factors(*averages, joint)
-            if network == "lateral":
-                solved[:-1] = np.triu(solved[:-1], 1)
+        solved = self._solve(averages["moments"], averages["information"], joint)
         gradient.weights[...], gradient.bias[...] = solved[:-1], solved[-1]
+        if network == "lateral":
+            gradient.weights[...] = np.triu(gradient.weights, 1)
 
-    def _solve_blocks(self, blocks, joint):
-        """Return (F_j + damping)^-1 g_j, a column a unit."""
-        damped = blocks + self.damping * np.eye(len(joint), dtype=joint.dtype)
-        return np.linalg.solve(damped, joint.T[..., None])[..., 0].T
-
-    def _solve_factors(self, moments, information, joint):
+    def _solve(self, moments, information, joint):
         """Return (S + damping)^-1 g_j / (v_j + damping), a column a unit."""
-        # The moments are summed with the information as weights; S is their mean.
-        scale = max(float(moments[-1, -1]), np.finfo(moments.dtype).tiny)
-        damped = moments / moments.dtype.type(scale)
+        # The moments are summed with the information as weights; S is their mean,
+        # so that its last entry, of the 1 with itself, is 1.
+        scale = max(moments[-1, -1], np.finfo(moments.dtype).tiny)
+        damped = moments / scale
         damped += self.damping * np.eye(len(joint), dtype=joint.dtype)
         solved = scipy.linalg.solve(damped, joint, assume_a="pos")
         return solved / (information + joint.dtype.type(self.damping))
 
 
-#: Entries of all units' Fisher blocks together, up to which they are solved.
-LARGEST_BLOCKS = 2**19
+_CURVATURE = "moments", "information"
 
 
-def _has_blocks(weights):
-    """Return whether a layer is small enough for a Fisher block a unit."""
-    n_parents, n_units = weights.shape
-    return n_units * (n_parents + 1) ** 2 <= LARGEST_BLOCKS
+def _curvature_like(layer):
+    """Return zeros of the shapes of a layer's curvature."""
+    n_parents, n_units = layer.weights.shape
+    shapes = (n_parents + 1, n_parents + 1), (n_units,)
+    return [np.zeros_like(layer.weights, shape=shape) for shape in shapes]
 
 
-def _fisher(regression, weights):
-    """Return the regression's Fisher matrices: blocks, or moments and information."""
-    information = regression.information
-    parent = regression.parent
+def _curvature(regression):
+    """Return a regression's moments of the parents, and information of the units."""
+    information, parent = regression.information, regression.parent
     if parent is None:
         parent = information[:, :0]
     joint = np.concatenate([parent, np.ones_like(parent, shape=(len(parent), 1))], 1)
-    if _has_blocks(weights):
-        return [np.matmul(joint.T * information.T[:, None, :], joint)]
     weighted = joint * information.mean(axis=1, keepdims=True)
     return [joint.T @ weighted, information.sum(axis=0)]
-
-
-def _seen(blocks):
-    """Return blocks in which unit j has only the units before it as parents."""
-    n_units = len(blocks)
-    seen = np.ones((n_units, n_units + 1), dtype=bool)
-    seen[:, :-1] = np.tril(np.ones((n_units, n_units), dtype=bool), -1)
-    return blocks * (seen[:, :, None] & seen[:, None, :])
 
 
 DIRECTIONS = {"plain": Plain, "centred": Centred, "natural": Natural}

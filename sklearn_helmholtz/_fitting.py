@@ -26,7 +26,7 @@ from ._training import Step, epochs
 from ._watch import Watch
 
 _INTERRUPTED = "Training interrupted by user."
-_DIVERGED = (
+DIVERGED = (
     "The parameters diverged and the last finite ones are kept. Use a smaller "
     "learning_rate."
 )
@@ -34,7 +34,7 @@ _DIVERGED = (
 #: Below this many multiplications a step is too short to share among threads.
 _SMALL_STEP = 1.5e7
 #: Rows that the training free energy is taken over, spread over the data.
-_MONITOR_ROWS = 1000
+MONITOR_ROWS = 1000
 #: The smallest variance of a Gaussian unit, as a part of the data's own.
 _VARIANCE_FLOOR = 1e-6
 
@@ -145,7 +145,7 @@ class Fitting:
                 raise
             warnings.warn(_INTERRUPTED, stacklevel=4)
         if watch.diverged:
-            warnings.warn(_DIVERGED, ConvergenceWarning, stacklevel=4)
+            warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=4)
         self._publish(self._outcome(watch, watch.result))
         try:
             context.call_on_fit_task_end(
@@ -260,7 +260,7 @@ class Fitting:
             )
             next(trainer)
         if not state.is_sound():
-            raise ValueError(_DIVERGED)
+            raise ValueError(DIVERGED)
         self._publish(attributes(state) | {"n_iter_": self.n_iter_ + 1})
 
     def _begin(self, X, whole):
@@ -276,12 +276,15 @@ class Fitting:
         for name in _OPTIONAL_ATTRIBUTES:
             vars(self).pop(name, None)
         if self.visible_ == "gaussian":
-            self.location_, self.scale_ = moments(X)
+            # Machines that are compared standardise by moments in common.
+            common = getattr(self, "_common_moments", None)
+            self.location_, self.scale_ = common or moments(X)
         self.n_iter_, self.free_energy_curve_ = 0, []
         generators = make_generators(self.random_state, 4)
+        rows = self._rows(X)
         machine = initial_machine(
-            self._rows(X),
-            visible_units(self.visible_, X.shape[1], X.dtype),
+            rows,
+            visible_units(self.visible_, rows),
             self._layer_sizes(),
             self.initial_activity,
             generators.pop(),
@@ -365,7 +368,7 @@ def _fingerprint(X):
 
 def _spread(n_rows):
     """Return up to 1,000 positions spread over n_rows."""
-    return np.linspace(0, n_rows - 1, min(n_rows, _MONITOR_ROWS)).astype(int)
+    return np.linspace(0, n_rows - 1, min(n_rows, MONITOR_ROWS)).astype(int)
 
 
 class AllOrNothing:

@@ -80,6 +80,31 @@ def log_weights(machine, x, first_logits, noise):
 
     noise : RowNoise
     """
+
+    def sample(index, states, logits):
+        bits = noise.bits(logits.shape[-1], index)
+        return draw(machine, index, states, logits, bits)
+
+    return weigh(machine, x, first_logits, sample)
+
+
+def weigh(machine, x, first_logits, sample, unseen=None):
+    """Return the log-weights of the particles that `sample` gives.
+
+    Parameters
+    ----------
+    machine : Machine
+    x : ndarray of shape (n_rows, n_features)
+    first_logits : ndarray of shape (n_rows, n_units)
+
+    sample : callable
+        Gives states index + 1 of all particles from (index, states below,
+        logits).
+
+    unseen : ndarray of bool, shape (n_rows, n_features), default=None
+        Values of x that q sees and p does not: log p is then that of the other
+        values, up to a constant a row.
+    """
     dtype = machine.dtype
     logits = first_logits
     child = x
@@ -88,13 +113,16 @@ def log_weights(machine, x, first_logits, noise):
     for index, layer in enumerate(machine.recognition):
         if index:
             logits = _logits(layer, states)
-        bits = noise.bits(layer.bias.shape[0], index)
-        states = draw(machine, index, states, logits, bits)
+        states = sample(index, states, logits)
         logits = machine.with_lateral(index, logits, states)
         total = total - row_dot(states, logits) + softplus_sum(logits)
         parent = states.astype(dtype, copy=False)
         below = machine.generative[index]
-        total = total + below.units.log_prob(child, _logits(below, parent))
+        given = _logits(below, parent)
+        if index == 0 and unseen is not None:
+            # Any value will do that is the same for all particles.
+            np.copyto(given, x, where=unseen)
+        total = total + below.units.log_prob(child, given)
         child = parent
     prior = machine.generative[-1]
     return total + prior.units.log_prob(child, prior.bias)
@@ -233,7 +261,7 @@ def exact_log_likelihood(machine, x, block_bits=10):
         If a layer and the one above it have more than `MAX_ENUMERATED_BITS`
         units together.
     """
-    layers = [_wide(layer) for layer in machine.generative]
+    layers = wide(machine).generative
     sizes = [layer.bias.shape[0] for layer in layers[1:]]
     most = max(a + b for a, b in itertools.pairwise([*sizes, 0]))
     if most > MAX_ENUMERATED_BITS:
@@ -249,6 +277,11 @@ def exact_log_likelihood(machine, x, block_bits=10):
         log_marginal = _marginal(layer, child, states, log_marginal, 2**block_bits)
         states = child
     return log_marginal
+
+
+def wide(machine):
+    """Return the machine with everything in float64."""
+    return type(machine)(*(tuple(map(_wide, network)) for network in machine))
 
 
 def _wide(layer):

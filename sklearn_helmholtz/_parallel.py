@@ -43,8 +43,11 @@ class _SharedLimit:
         self._found = None
         self._limited = False
 
-    def enter(self, user):
-        """Count a user in and return its share of the threads that BLAS had."""
+    def enter(self, user, n_announced):
+        """Count a user in and return its share of the threads that BLAS had.
+
+        Shared with those who have come so far, or with as many as are announced.
+        """
         with self._lock:
             self._users.add(user)
             if self._found is None:
@@ -53,7 +56,8 @@ class _SharedLimit:
             if not self._limited:  # or the one before was cut short here
                 _blas().limit(limits=1)
                 self._limited = True
-            return max(1, max(self._found, default=1) // len(self._users))
+            n_sharing = max(len(self._users), n_announced)
+            return max(1, max(self._found, default=1) // n_sharing)
 
     def leave(self, user):
         """Count a user out; the last restores what the first found."""
@@ -75,6 +79,14 @@ class _SharedLimit:
         self._users = set()
 
 
+class _Share(threading.local):
+    """How many share the process's threads with this thread, itself included."""
+
+    n_sharing = 1
+
+
+_share = _Share()
+
 _shared_limit = _SharedLimit()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_shared_limit.forget_users)
@@ -89,7 +101,7 @@ def one_blas_thread():
     """
     user = object()
     try:
-        yield _shared_limit.enter(user)
+        yield _shared_limit.enter(user, _share.n_sharing)
     finally:
         finish(partial(_shared_limit.leave, user))
 
@@ -101,6 +113,23 @@ def finish(call):
     except BaseException:
         call()
         raise
+
+
+@contextmanager
+def sharing_threads(n_sharing):
+    """Give this thread's :func:`workers` only their share of threads for a block.
+
+    Parameters
+    ----------
+    n_sharing : int
+        Threads of this process that do such work side by side.
+    """
+    before = _share.n_sharing
+    _share.n_sharing = n_sharing
+    try:
+        yield
+    finally:
+        _share.n_sharing = before
 
 
 class Workers:
@@ -152,8 +181,9 @@ def workers(n_jobs):
     ----------
     n_jobs : int or None
         None takes as many threads as BLAS had, divided by the blocks under
-        way; so a process whose BLAS has been limited (a joblib worker's) gets
-        no more than it was given.
+        way or, within :func:`sharing_threads`, by those announced; so a process
+        whose BLAS has been limited (a joblib worker's) gets no more than it was
+        given.
     """
     with one_blas_thread() as blas_threads, quiet():
         n_threads = blas_threads if n_jobs is None else effective_n_jobs(n_jobs)

@@ -9,6 +9,12 @@ from ._units import Bernoulli, Gaussian
 #: Rounding (of a scaler, say) may leave [0, 1] by this many units in the last place.
 _SLACK = 16
 
+#: The first recognition logits' spread, for rows of spread one.
+_RECOGNITION_SPREAD = 0.1
+#: The largest weight of a cause on the visible units, times the root of their
+#: number.
+_CAUSE = np.sqrt(2)
+
 
 def inside_unit_interval(X):
     """Return whether all values lie in [0, 1], up to rounding, and their range."""
@@ -20,9 +26,11 @@ def inside_unit_interval(X):
 def initial_machine(rows, units, sizes, activity, rng, *, lateral=False):
     """Return networks to start from.
 
-    Recognition weights are small and random; generative ones are zero, so that
-    the machine starts as independent units: visible ones at the data's mean,
-    hidden ones at `activity`.
+    All weights are small, and zero in the generative network but for those to
+    binary visible units, which are positive: each hidden unit then starts as a
+    cause that adds to what is seen, and on the bars task far fewer fits end
+    with two units for one bar, or one for two. Biases are those of independent
+    units, visible ones at the data's mean, hidden ones at `activity`.
 
     Parameters
     ----------
@@ -49,12 +57,13 @@ def initial_machine(rows, units, sizes, activity, rng, *, lateral=False):
     recognition = []
     for parent_mean, size in zip(means[:-1], sizes, strict=True):
         n_parents = len(parent_mean)
-        weights = rng.standard_normal((n_parents, size)) / np.sqrt(n_parents)
+        weights = rng.standard_normal((n_parents, size))
+        weights *= _RECOGNITION_SPREAD / np.sqrt(n_parents)
         bias = logit - parent_mean @ weights
         recognition.append(
             Layer(weights.astype(dtype), bias.astype(dtype), Bernoulli())
         )
-    visible_bias = np.zeros(rows.n_features)
+    visible_bias = means[0]
     if units.binary:
         # One row of each kind more keeps the logits finite.
         smoothed = (means[0] * rows.n_rows + 1) / (rows.n_rows + 2)
@@ -63,9 +72,11 @@ def initial_machine(rows, units, sizes, activity, rng, *, lateral=False):
     generative = []
     for index, bias in enumerate(biases):
         n_parents = sizes[index] if index < len(sizes) else 0
-        weights = np.zeros((n_parents, len(bias)), dtype=dtype)
+        weights = np.zeros((n_parents, len(bias)))
+        if not index and units.binary:
+            weights += rng.uniform(0, _CAUSE / np.sqrt(n_parents), weights.shape)
         kind = Bernoulli() if index else units
-        generative.append(Layer(weights, bias.astype(dtype), kind))
+        generative.append(Layer(weights.astype(dtype), bias.astype(dtype), kind))
     beside = ()
     if lateral:
         beside = tuple(
@@ -87,8 +98,17 @@ def _mean(rows, block_size=4096):
     return total / rows.n_rows
 
 
-def visible_units(kind, n_features, dtype):
-    """Return the units of a kind of visible layer."""
+def visible_units(kind, rows, block_size=4096):
+    """Return the units of a kind of visible layer.
+
+    Gaussian ones start with the rows' own variance, drawn towards the spread
+    of one by a row more: rows standardised by others' moments may be
+    constant.
+    """
     if kind == "bernoulli":
         return Bernoulli()
-    return Gaussian(np.ones(n_features, dtype=dtype))
+    mean = _mean(rows)
+    total = np.ones(rows.n_features)
+    for part in rows.blocks(block_size):
+        total += np.square(rows.take(part) - mean).sum(axis=0)
+    return Gaussian((total / (rows.n_rows + 1)).astype(rows.X.dtype))

@@ -126,6 +126,19 @@ class Step:
         ]
         squares = sum(run(calls))
         owned = {network for lane in lanes for network in lane.owns}
+        self.update(squares, rate, owned)
+
+    def update(self, squares, rate, owned=()):
+        """Learn from the gradients that the lanes have collected.
+
+        Parameters
+        ----------
+        squares : ndarray of shape (n_features,) or 0
+        rate : float
+
+        owned : collection of str
+            Networks whose lane has turned their gradients into steps.
+        """
         for network in NETWORKS:
             if network not in owned:
                 self._prepare(network, rate)
@@ -135,9 +148,10 @@ class Step:
     def _run_lane(self, number, lane, index, rate):
         """Collect the lane's gradients; return its squared residuals, or 0."""
         with quiet():
-            return self._collect(number, lane, index, rate)
+            return self.collect(number, lane, index, rate)
 
-    def _collect(self, number, lane, index, rate):
+    def collect(self, number, lane, index, rate):
+        """Fill gradients[number] from a lane; return its squared residuals, or 0."""
         machine, scratch = self.state.machine, self.scratch[number]
         stream, gradients = self.streams[number], self.gradients[number]
         n_rows = _length(index)

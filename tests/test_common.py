@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
-from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine
 
 # Small and short: the checks fit hundreds of times. One estimator is left at
 # its defaults all the same.
@@ -37,6 +37,15 @@ ESTIMATORS = [
     SparseFloat32Machine(**SMALL),
     HelmholtzMachine(batch_size=7, n_score_samples=3, n_jobs=2, **SMALL),
 ]
+CLASSIFIERS = [
+    HelmholtzClassifier(),
+    HelmholtzClassifier(
+        HelmholtzMachine((4, 3), learning_rule="wake-sleep", max_iter=10),
+        priors="uniform",
+        n_score_samples=5,
+        random_state=0,
+    ),
+]
 
 #: Checks that `check_estimator` leaves to scikit-learn's own test suite.
 FURTHER_CHECKS = [
@@ -53,7 +62,7 @@ FURTHER_CHECKS = [
 ]
 
 
-@parametrize_with_checks(ESTIMATORS)
+@parametrize_with_checks([*ESTIMATORS, *CLASSIFIERS])
 def test_estimator_passes_every_common_check(estimator, check):
     check(estimator)
 
@@ -64,11 +73,26 @@ def test_estimator_passes_the_checks_that_check_estimator_leaves_out(name, estim
     getattr(estimator_checks, name)(type(estimator).__name__, clone(estimator))
 
 
+@pytest.mark.parametrize("estimator", CLASSIFIERS[1:], ids=repr)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "check_param_validation",
+        "check_dataframe_column_names_consistency",
+        "check_inplace_ensure_writeable",
+    ],
+)
+def test_classifier_passes_the_checks_that_check_estimator_leaves_out(name, estimator):
+    getattr(estimator_checks, name)(type(estimator).__name__, clone(estimator))
+
+
 def test_no_common_check_is_skipped_or_excused():
-    results = check_estimator(HelmholtzMachine(**SMALL), on_skip=None, on_fail=None)
-    assert {result["status"] for result in results} == {"passed"}
-    assert len(results) > 40
-    assert not HelmholtzMachine().__sklearn_tags__().non_deterministic
+    machine = HelmholtzMachine(**SMALL)
+    for estimator in (machine, HelmholtzClassifier(machine, n_score_samples=5)):
+        results = check_estimator(estimator, on_skip=None, on_fail=None)
+        assert {result["status"] for result in results} == {"passed"}
+        assert len(results) > 40
+        assert not estimator.__sklearn_tags__().non_deterministic
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

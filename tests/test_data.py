@@ -113,15 +113,18 @@ def test_unit_interval_has_room_for_rounding_alone():
     assert inside_unit_interval((X + 1e-6).astype(np.float32))[0]
 
 
-def test_machine_starts_as_independent_units():
+def test_binary_machine_starts_with_causes_that_add_to_what_is_seen():
     X = np.clip(data(), 0, 1)
     machine = initial_machine(
         Rows(X), Bernoulli(), [7, 3], 0.1, np.random.default_rng(0)
     )
     visible = 1 / (1 + np.exp(-machine.generative[0].bias))
     np.testing.assert_allclose(visible, (X.sum(axis=0) + 1) / 52)
-    for layer in machine.generative:
-        assert not layer.weights.any()
+    weights = machine.generative[0].weights
+    assert weights.min() >= 0
+    assert weights.max() <= np.sqrt(2 / 7)
+    assert len(np.unique(weights)) == weights.size
+    assert not machine.generative[1].weights.any()
     # At the mean row a recognition unit is as active as asked for.
     logits = X.mean(axis=0) @ machine.recognition[0].weights
     activity = 1 / (1 + np.exp(-logits - machine.recognition[0].bias))

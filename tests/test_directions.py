@@ -150,10 +150,10 @@ def informed_regression(seed=0, n_rows=20, n_parents=5):
     return Regression("recognition", 0, parent, residual, None, information), layer
 
 
-def natural_step(regressions, layer, *, rate=1.0, damping=0.0, network="recognition"):
-    """Return the natural direction of regressions, by default undamped."""
+def natural_step(regressions, layer, *, damping=0.0, network="recognition"):
+    """Return the first natural direction of regressions, by default undamped."""
     direction = Natural(Natural.initial_averages(Machine((layer,), (layer,), (layer,))))
-    direction.rate, direction.damping = rate, damping
+    direction.damping = damping
     gradient = direction.gradient(layer)
     for place, each in enumerate(regressions):
         direction.accumulate(each, gradient, Scratch(float), first=place == 0)
@@ -161,32 +161,48 @@ def natural_step(regressions, layer, *, rate=1.0, damping=0.0, network="recognit
     return gradient
 
 
+def fisher_block(each, unit):
+    """Return E[v_j s s^T] of one unit over a regression's rows, by a loop."""
+    total = 0.0
+    for parent, information in zip(each.parent, each.information, strict=True):
+        s = np.append(parent, 1.0)
+        total = total + information[unit] * np.outer(s, s)
+    return total
+
+
 def test_fisher_blocks_are_the_derivatives_of_the_gradient():
+    # This is what information means: the gradient falls by F_j times a step.
     each, layer = informed_regression()
-    gradient = Natural.gradient(layer)
-    Natural().accumulate(each, gradient, Scratch(float), first=True)
     joint = np.column_stack([each.parent, np.ones(len(each.parent))])
+    weight = each.information / layer.units.information(layer.logits(each.parent))
     step = 1e-6
+    for place in range(6):
+        moved = np.vstack([layer.weights, layer.bias])
+        moved[place] += step
+        after = layer.units.mean(joint @ moved)
+        before = layer.units.mean(layer.logits(each.parent))
+        falls = joint.T @ (weight * (after - before)) / step
+        for unit in range(3):
+            block = fisher_block(each, unit)
+            np.testing.assert_allclose(block[:, place], falls[:, unit], atol=1e-6)
+
+
+def test_natural_direction_solves_each_units_fisher_block_where_they_are_alike():
+    # Information that is one number a unit makes the factored form exact.
+    each, layer = informed_regression(n_rows=60)
+    information = np.broadcast_to([0.1, 0.2, 0.25], each.information.shape) / 60
+    each = each._replace(information=information)
+    step = natural_step([each], layer)
+    joint = np.column_stack([each.parent, np.ones(len(each.parent))])
     for unit in range(3):
-        for place in range(6):
-            moved = layer.weights.copy(), layer.bias.copy()
-            (moved[0][:, unit] if place < 5 else moved[1][unit : unit + 1])[
-                place % 5
-            ] += step
-            before = layer.units.mean(layer.logits(each.parent))[:, unit]
-            after = layer.units.mean(Layer(*moved, layer.units).logits(each.parent))
-            weight = (
-                each.information / layer.units.information(layer.logits(each.parent))
-            )[:, unit]
-            fall = joint.T @ (weight * (after[:, unit] - before)) / step
-            np.testing.assert_allclose(
-                gradient.curvature[0][unit][:, place], fall, atol=1e-6
-            )
+        solved = np.append(step.weights[:, unit], step.bias[unit])
+        expected = joint.T @ each.residual[:, unit]
+        np.testing.assert_allclose(fisher_block(each, unit) @ solved, expected)
 
 
-def test_dreamt_fisher_blocks_approach_enumeration():
-    # F_j = E_p[v_j s s^T], the dream's states enumerated; n = 40,000 dreams and
-    # entries below 1/4: five standard errors are below 0.00625.
+def test_dreamt_curvature_approaches_enumeration():
+    # n = 40,000 dreams and entries below 1/4: five standard errors are below
+    # 5 * 0.25 / sqrt(n) = 0.00625.
     machine = random_machine((4, 3, 2), seed=3)
     table = [
         ([x, *hidden], math.exp(oracles.log_joint(plain(machine), x, hidden)))
@@ -201,19 +217,20 @@ def test_dreamt_fisher_blocks_approach_enumeration():
         layer = machine.recognition[index]
         gradient = Natural.gradient(layer)
         Natural().accumulate(each, gradient, Scratch(float), first=True)
-        expected = np.zeros_like(gradient.curvature[0])
+        moments, information = 0.0, 0.0
         for states, chance in table:
-            parent = np.array([*states[index], 1.0])
-            v = layer.units.information(layer.logits(parent[None, :-1]))[0]
-            expected += chance * v[:, None, None] * np.outer(parent, parent)
-        np.testing.assert_allclose(gradient.curvature[0], expected, atol=0.00625)
+            s = np.array([*states[index], 1.0])
+            v = layer.units.information(layer.logits(s[None, :-1]))[0]
+            moments = moments + chance * v.mean() * np.outer(s, s)
+            information = information + chance * v
+        for found, expected in zip(
+            gradient.curvature, (moments, information), strict=True
+        ):
+            np.testing.assert_allclose(found, expected, atol=0.00625)
 
 
-@pytest.mark.parametrize("blocks", [True, False])
-def test_natural_steps_do_not_depend_on_how_parents_are_coded(blocks, monkeypatch):
+def test_natural_steps_do_not_depend_on_how_parents_are_coded():
     # A parent written as 1 - s, or as 3 s, asks for the same change of logits.
-    if not blocks:
-        monkeypatch.setattr("sklearn_helmholtz._directions.LARGEST_BLOCKS", 0)
     each, layer = informed_regression(n_rows=60)
     other = each._replace(
         parent=np.column_stack([1 - each.parent[:, :2], 3 * each.parent[:, 2:]])
@@ -225,31 +242,34 @@ def test_natural_steps_do_not_depend_on_how_parents_are_coded(blocks, monkeypatc
     np.testing.assert_allclose(*changes)
 
 
-def test_factored_and_exact_agree_where_information_is_one_number_a_unit(monkeypatch):
-    each, layer = informed_regression(n_rows=60)
-    information = np.broadcast_to([0.1, 0.2, 0.25], each.information.shape) / 60
-    each = each._replace(information=information)
-    exact = natural_step([each], layer)
-    monkeypatch.setattr("sklearn_helmholtz._directions.LARGEST_BLOCKS", 0)
-    factored = natural_step([each], layer)
-    np.testing.assert_allclose(exact.weights, factored.weights)
-    np.testing.assert_allclose(exact.bias, factored.bias)
-
-
-@pytest.mark.parametrize("blocks", [True, False])
-def test_natural_lateral_steps_keep_to_units_before(blocks, monkeypatch):
-    if not blocks:
-        monkeypatch.setattr("sklearn_helmholtz._directions.LARGEST_BLOCKS", 0)
+def test_natural_lateral_steps_keep_to_units_before():
     each, layer = informed_regression(n_parents=3)
-    each = each._replace(network="lateral")
-    layer = layer._replace(weights=np.triu(layer.weights, 1))
-    direction = Natural(Natural.initial_averages(Machine((layer,), (layer,), (layer,))))
-    gradient = direction.gradient(layer)
-    direction.accumulate(each, gradient, Scratch(float), first=True)
-    gradient.weights[...] = np.triu(gradient.weights, 1)
-    direction.precondition("lateral", 0, gradient)
-    assert (np.tril(gradient.weights) == 0).all()
-    assert (np.triu(gradient.weights, 1) != 0).sum() == 3
+    step = natural_step([each._replace(network="lateral")], layer, network="lateral")
+    assert (np.tril(step.weights) == 0).all()
+    assert (np.triu(step.weights, 1) != 0).sum() == 3
+
+
+def test_running_curvature_is_the_mean_of_the_first_minibatches():
+    direction = Natural()
+    each, layer = informed_regression()
+    direction.averages = {
+        "recognition": [
+            Natural.initial_averages(Machine((layer,), (layer,), (layer,)))[
+                "recognition"
+            ][0]
+        ]
+    }
+    found = []
+    for seed in range(3):
+        each, _ = informed_regression(seed)
+        gradient = direction.gradient(layer)
+        direction.accumulate(each, gradient, Scratch(float), first=True)
+        found.append([value.copy() for value in gradient.curvature])
+        direction.precondition("recognition", 0, gradient)
+    averages = direction.averages["recognition"][0]
+    for place, name in enumerate(("moments", "information")):
+        mean = sum(values[place] for values in found) / 3
+        np.testing.assert_allclose(averages[name], mean)
 
 
 def test_prior_takes_the_newton_step_of_its_bias():

@@ -45,10 +45,10 @@ TAKEN = {
     ("optimizer", "adam", "sgd"): lambda m: "velocity" in m._memory["generative"][0],
     ("direction", "plain", "centred"): lambda m: m._averages is not None,
     ("direction", "centred", "natural"): lambda m: isinstance(
-        m._averages["generative"][0], list
+        m._averages["generative"][0], dict
     ),
     ("direction", "natural", "centred"): lambda m: (
-        not isinstance(m._averages["generative"][0], list)
+        not isinstance(m._averages["generative"][0], dict)
     ),
     ("direction", "centred", "plain"): lambda m: m.n_iter_ > 3,
     ("lateral", False, True): lambda m: hasattr(m, "lateral_coefs_"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from sklearn_helmholtz._parallel import one_blas_thread, workers
+from sklearn_helmholtz._parallel import one_blas_thread, sharing_threads, workers
 
 
 def blas_threads():
@@ -162,3 +162,18 @@ def test_threads_end_with_the_block():
         team.run([lambda: None] * 3)
         assert threading.active_count() > before
     assert threading.active_count() == before
+
+
+def test_threads_that_fit_side_by_side_share_those_of_blas():
+    def found(n_jobs=None):
+        with workers(n_jobs) as team:
+            return team.n_threads
+
+    with sharing_threads(2):
+        assert found() == 1
+        assert found(n_jobs=2) == 2  # who names a number gets it
+        assert in_a_thread(found) == 2  # the share is the thread's own
+        with sharing_threads(1):
+            assert found() == 2
+        assert found() == 1
+    assert found() == 2

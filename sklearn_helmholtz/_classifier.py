@@ -1,0 +1,527 @@
+"""The generative classifier: a machine a class, prediction by Bayes' rule.
+
+Longer than most modules here, for its docstrings.
+"""
+
+import copy
+import os
+from numbers import Integral
+from typing import ClassVar
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from ._data import moments
+from ._machine import HelmholtzMachine, positive
+from ._numerics import log_sum_exp
+from ._parallel import sharing_threads
+from ._start import inside_unit_interval
+
+#: What `estimator=None` stands for.
+DEFAULTS = {"hidden_layer_sizes": (50, 20), "alpha": 1e-3, "max_iter": 100}
+
+
+class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
+    """One Helmholtz machine a class, and Bayes' rule on their likelihoods.
+
+    The generative classifier of [1]_: a machine learns each class's density,
+    and a row goes to the class for which prior times density is highest. It
+    knows when a row is like none of its classes (:meth:`score_samples`), draws
+    new rows of a class (:meth:`sample`), and learns in any number of passes
+    (:meth:`partial_fit`), one class without a look at the others.
+
+    Parameters
+    ----------
+    estimator : HelmholtzMachine or None, default=None
+        The machine that is cloned for every class. None takes
+        ``HelmholtzMachine((50, 20), alpha=1e-3, max_iter=100)``, for a few
+        hundred rows a class; wider layers want more rows. Pipelines are not
+        taken: a step fitted anew for every class would measure the classes'
+        densities by different rulers. Put the classifier into the pipeline
+        instead.
+
+    priors : {"uniform"}, array-like of shape (n_classes,) or None, default=None
+        Prior probabilities of the classes, in the order of `classes_`; they
+        need not sum to one. None takes the classes' shares of the training
+        rows, "uniform" the same for all.
+
+    n_score_samples : int, default=100
+        Particles a row with which :meth:`predict` and its kin estimate each
+        log-likelihood, see :meth:`HelmholtzMachine.log_likelihood`.
+
+    n_jobs : int or None, default=None
+        Machines that are fitted at once, through :class:`joblib.Parallel`: None
+        means one, unless in a :obj:`joblib.parallel_config` context, -1 all
+        processors. The machines' own threads share the processors among
+        them. The result does not depend on it.
+
+    random_state : int, RandomState instance or None, default=None
+        Gives each machine a seed. None leaves each with the `random_state` of
+        `estimator`. Pass an int for reproducible results across calls.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+
+    class_count_ : ndarray of shape (n_classes,), int
+        Training rows of each class.
+
+    class_log_prior_ : ndarray of shape (n_classes,)
+        Log prior probabilities of the classes.
+
+    estimators_ : list of HelmholtzMachine
+        The fitted machine of each class, in the order of `classes_`; None for
+        a class of which :meth:`partial_fit` has seen no row yet.
+
+    visible_ : {"bernoulli", "gaussian"}
+        The kind of visible units of all machines.
+
+    location_, scale_ : ndarray of shape (n_features,)
+        Mean and spread of the first data seen, all classes together; all
+        machines standardise by them. Only for Gaussian units.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen during fit. Defined only when `X` has feature
+        names that are all strings.
+
+    See Also
+    --------
+    HelmholtzMachine : The density of one class.
+    sklearn.naive_bayes.BernoulliNB : The same rule, with independent features.
+    sklearn.calibration.CalibratedClassifierCV : Calibrates probabilities; with
+        many features those of any generative classifier are too sure.
+
+    Notes
+    -----
+    Densities compare only if they are taken over the same measure. So the kind
+    of visible units is chosen once, from the rows of all classes, and so are
+    the mean and spread by which Gaussian machines standardise.
+
+    Each machine meets a row with the same noise, a function of the row's
+    content. So a row's label and probabilities do not depend on the rows that
+    it is predicted with.
+
+    There is no `sample_weight`: training draws at random, and weighted rows
+    would not give what repeated rows give. Use `priors` where the classes'
+    shares are to be others than those of the training rows.
+
+    References
+    ----------
+    .. [1] G. E. Hinton, P. Dayan, B. J. Frey and R. M. Neal, "The wake-sleep
+       algorithm for unsupervised neural networks", Science 268, 1158-1161,
+       1995.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine
+    >>> X, y = load_digits(n_class=3, return_X_y=True)
+    >>> machine = HelmholtzMachine((20,), max_iter=10)
+    >>> classifier = HelmholtzClassifier(machine, random_state=0).fit(X / 16, y)
+    >>> classifier.score(X / 16, y) > 0.95
+    True
+    >>> rows, labels = classifier.sample(4, y=2, random_state=0)
+    >>> rows.shape
+    (4, 64)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "estimator": [HelmholtzMachine, None],
+        "priors": [StrOptions({"uniform"}), "array-like", None],
+        "n_score_samples": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        priors=None,
+        n_score_samples=100,
+        n_jobs=None,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.priors = priors
+        self.n_score_samples = n_score_samples
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ fitting
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y):
+        """Fit a machine to the rows of each class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+
+        y : array-like of shape (n_samples,)
+            Labels.
+
+        Returns
+        -------
+        self : HelmholtzClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If `X` is not finite, or lies outside [0, 1] with Bernoulli units;
+            if `priors` do not fit the classes.
+        """
+        X, y = self._validate(X, y, reset=True)
+        classes, places = np.unique(y, return_inverse=True)
+        start = self._start(X, classes)
+        return self._learn("fit", X, places, start)
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, classes=None):
+        """Go on with one pass over some rows.
+
+        Every machine takes its rows as they come, see
+        :meth:`HelmholtzMachine.partial_fit`: a block should have many rows of
+        each class. The first call chooses the visible units and, for Gaussian
+        ones, location and scale.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Some rows of the training data.
+
+        y : array-like of shape (n_samples,)
+            Their labels.
+
+        classes : array-like of shape (n_classes,), default=None
+            All labels that may come. Needed at the first call. A class has
+            probability 0 as long as none of its rows was seen.
+
+        Returns
+        -------
+        self : HelmholtzClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If `classes` is missing at the first call, or differs later; if
+            `y` has a label that is not among them; and as :meth:`fit` does.
+        """
+        first = not hasattr(self, "classes_")
+        if first and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        X, y = self._validate(X, y, reset=first)
+        if first:
+            start = self._start(X, np.unique(column_or_1d(classes)))
+        else:
+            start = vars(self)
+            if classes is not None and not np.array_equal(
+                np.unique(classes), self.classes_
+            ):
+                raise ValueError(
+                    f"classes={classes!r} differs from those of the first call to "
+                    f"partial_fit, {self.classes_!r}."
+                )
+        places = _places(start["classes_"], y)
+        return self._learn("partial_fit", X, places, start)
+
+    def _validate(self, X, y, *, reset):
+        """Return rows and labels."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            order="C",
+            reset=reset,
+        )
+        check_classification_targets(y)
+        return X, column_or_1d(y)
+
+    def _start(self, X, classes):
+        """Return the attributes of a classifier that has seen no row of any class."""
+        kind = self._machine().visible
+        if kind == "auto":
+            kind = "bernoulli" if inside_unit_interval(X)[0] else "gaussian"
+        found = {"classes_": classes, "visible_": kind}
+        if kind == "gaussian":
+            found["location_"], found["scale_"] = moments(X)
+        found["class_count_"] = np.zeros(len(classes), dtype=np.int64)
+        found["estimators_"] = [None] * len(classes)
+        found["_seeds"] = None
+        if self.random_state is not None:
+            rng = check_random_state(self.random_state)
+            top = np.iinfo(np.int32).max
+            found["_seeds"] = rng.randint(top, size=len(classes)).tolist()
+        return found
+
+    def _machine(self):
+        """Return a new machine, as `estimator` says."""
+        if self.estimator is None:
+            return HelmholtzMachine(**DEFAULTS)
+        return clone(self.estimator)
+
+    def _blank(self, start, k):
+        """Return an unfitted machine for class k."""
+        blank = self._machine().set_params(visible=start["visible_"])
+        if start["_seeds"] is not None:
+            blank.set_params(random_state=start["_seeds"][k])
+        if "location_" in start:
+            blank._common_moments = start["location_"], start["scale_"]
+        return blank
+
+    def _learn(self, method, X, places, start):
+        """Train the machines of all classes that have rows, then set attributes."""
+        counts = np.bincount(places, minlength=len(start["classes_"]))
+        log_prior = self._log_prior(start["class_count_"] + counts)
+        seen = np.flatnonzero(counts)
+        at_once = min(effective_n_jobs(self.n_jobs), len(seen))
+        machines = list(start["estimators_"])
+        # Copies, so that all stays as it was if one of them fails: training
+        # binds a machine's attributes anew, at its end.
+        fitted = Parallel(n_jobs=self.n_jobs)(
+            delayed(_train)(
+                method,
+                copy.copy(machines[k]) or self._blank(start, k),
+                X[np.flatnonzero(places == k)],
+                at_once,
+                os.getpid(),
+            )
+            for k in seen
+        )
+        for k, machine in zip(seen, fitted, strict=True):
+            machines[k] = machine
+        if method == "fit":
+            for name in ("location_", "scale_"):
+                vars(self).pop(name, None)
+        vars(self).update(start)
+        self.class_count_ = start["class_count_"] + counts
+        self.class_log_prior_ = log_prior
+        self.estimators_ = machines
+        return self
+
+    def _log_prior(self, counts):
+        """Return the log prior of every class, given its rows so far."""
+        priors = counts if self.priors is None else self.priors
+        if isinstance(priors, str):
+            priors = np.ones(len(counts))
+        priors = np.asarray(priors, dtype=np.float64)
+        if priors.shape != counts.shape:
+            raise ValueError(
+                f"priors must have shape ({len(counts)},), one a class, got "
+                f"{priors.shape}."
+            )
+        if not np.isfinite(priors).all() or (priors < 0).any() or not priors.any():
+            raise ValueError(f"priors must be >= 0 and not all 0, got {self.priors!r}.")
+        with np.errstate(divide="ignore"):
+            return np.log(priors) - np.log(priors.sum())
+
+    # --------------------------------------------------------------- prediction
+
+    def predict_joint_log_proba(self, X):
+        """Return log p(x, class): log prior plus estimated log-likelihood.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        log_joint : ndarray of shape (n_samples, n_classes), float64
+            Nats. Log densities in the units of the data for Gaussian units.
+        """
+        check_is_fitted(self)
+        X = validate_data(
+            self,
+            X,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            order="C",
+            reset=False,
+        )
+        found = np.full((X.shape[0], len(self.classes_)), -np.inf)
+        for k, machine in enumerate(self.estimators_):
+            if machine is not None and self.class_log_prior_[k] > -np.inf:
+                found[:, k] = machine.log_likelihood(X, self.n_score_samples)
+        found += self.class_log_prior_
+        return found
+
+    def predict_log_proba(self, X):
+        """Return log probabilities of the classes given rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        log_probability : ndarray of shape (n_samples, n_classes), float64
+            In the order of `classes_`. A row so far off that every class gives
+            it density 0 has the classes' prior.
+        """
+        log_joint = self.predict_joint_log_proba(X)
+        lost = ~(log_joint.max(axis=1) > -np.inf)
+        log_joint[lost] = self.class_log_prior_
+        return log_joint - log_sum_exp(log_joint, axis=1)[:, None]
+
+    def predict_proba(self, X):
+        """Return probabilities of the classes given rows, by Bayes' rule.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        probability : ndarray of shape (n_samples, n_classes), float64
+            In the order of `classes_`.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def decision_function(self, X):
+        """Return log probabilities of the classes, or the log odds of two.
+
+        What calibration by temperature wants: probabilities themselves round
+        to 0 and 1 where log-likelihoods are far apart.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples, n_classes) or (n_samples,)
+            Nats. With two classes, the log odds of ``classes_[1]``.
+        """
+        found = self.predict_log_proba(X)
+        return found[:, 1] - found[:, 0] if found.shape[1] == 2 else found
+
+    def predict(self, X):
+        """Return the most probable class of rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Labels.
+        """
+        best = np.argmax(self.predict_log_proba(X), axis=1)
+        return self.classes_[best]
+
+    def score_samples(self, X):
+        """Return log p(x) of rows under the mixture of all classes.
+
+        Low where a row is like none of the classes: to reject rows, set a
+        threshold at a low quantile of the scores of rows kept out of training.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,), float64
+            Nats. Log densities in the units of the data for Gaussian units.
+        """
+        return log_sum_exp(self.predict_joint_log_proba(X), axis=1)
+
+    # ------------------------------------------------------------------- dreams
+
+    def sample(self, n_samples=1, *, y=None, mean=False, random_state=None):
+        """Draw rows of given classes, or of classes drawn from their prior.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+
+        y : label or array-like of shape (n_samples,), default=None
+            Each row's class, or one class for all. None draws it.
+
+        mean : bool, default=False
+            Whether to return the visible units' mean values instead of draws.
+
+        random_state : int, RandomState instance or None, default=None
+            An int gives the same rows at every call, None new ones.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the data.
+
+        y : ndarray of shape (n_samples,)
+            Their labels.
+
+        Raises
+        ------
+        ValueError
+            If a label is unknown, or none of its rows was seen yet.
+        """
+        check_is_fitted(self)
+        n_samples = positive("n_samples", n_samples)
+        rng = check_random_state(random_state)
+        seen = [machine for machine in self.estimators_ if machine is not None]
+        places = self._asked_for(y, n_samples, rng)
+        X = np.empty((n_samples, self.n_features_in_), dtype=seen[0]._dtype)
+        for k in np.unique(places):
+            machine = self.estimators_[k]
+            if machine is None:
+                raise ValueError(f"No row of class {self.classes_[k]} was seen yet.")
+            rows = np.flatnonzero(places == k)
+            X[rows] = machine.sample(len(rows), mean=mean, random_state=rng)
+        return X, self.classes_[places]
+
+    def _asked_for(self, y, n_samples, rng):
+        """Return the position of each wanted row's class."""
+        if y is not None:
+            return _places(self.classes_, np.broadcast_to(y, (n_samples,)))
+        prior = np.exp(self.class_log_prior_)
+        prior *= [machine is not None for machine in self.estimators_]
+        return rng.choice(len(prior), size=n_samples, p=prior / prior.sum())
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _places(classes, y):
+    """Return the position of every label among the sorted classes."""
+    places = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+    unknown = classes[places] != y
+    if unknown.any():
+        raise ValueError(
+            f"y has labels that are not among the classes: {np.unique(y[unknown])}."
+        )
+    return places
+
+
+def _train(method, machine, X, at_once, parent):
+    """Return the machine trained on one class's rows.
+
+    Processes of their own have had their threads cut down already.
+    """
+    with sharing_threads(at_once if os.getpid() == parent else 1):
+        return getattr(machine, method)(X)

@@ -1,0 +1,236 @@
+"""One model on many workers: synchronous data-parallel training through Dask.
+
+A step's sums are additive over rows. So each block of rows gives its own sums,
+where it lies; they are added up in a tree whose shape depends on the number of
+blocks alone; and the optimiser's step is taken by the caller. A block's draws
+are a function of (seed, epoch, step, block), and all that a task needs is in
+its arguments: a task that is run again, as its worker died, gives the same.
+
+Dask is never imported: its client and arrays arrive as arguments.
+"""
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+
+from ._directions import Gradient
+from ._fitted import attributes, machine_of
+from ._fitting import DIVERGED, MONITOR_ROWS, AllOrNothing
+from ._learning_rules import Lane
+from ._optimizers import SCHEDULES
+from ._parallel import quiet, workers
+from ._training import TrainingState
+
+
+class Sums(NamedTuple):
+    """What blocks of a minibatch have to say, added up.
+
+    Parameters
+    ----------
+    gradients : dict of (str, int) to Gradient
+        By network and layer; weighted sums over the rows, and the mean parents
+        times the number of rows.
+
+    squares : ndarray of shape (n_features,) or 0
+        Weighted squared residuals.
+
+    n_rows : int
+    """
+
+    gradients: dict
+    squares: np.ndarray | float
+    n_rows: int
+
+
+def fit_distributed(machine, X, client):
+    """Fit a machine to rows that lie on many workers, all of them at every step.
+
+    A minibatch of `batch_size` rows takes an equal share from every block of
+    `X`. The weights are those that one computer would get from the joint
+    minibatches, to rounding, with the same draws; they depend on the number of
+    blocks, but not on the number of workers, nor on workers that die on the
+    way. The first block chooses the visible units and, for Gaussian ones,
+    location and scale.
+
+    Parameters
+    ----------
+    machine : HelmholtzMachine
+        It is fitted anew. `tol`, `early_stopping`, `warm_start`, `n_jobs` and
+        callbacks are not in use here.
+
+    X : dask.array.Array of shape (n_samples, n_features)
+        Training data, in blocks of whole rows.
+
+    client : dask.distributed.Client
+        Where the blocks are, or will be, computed.
+
+    Returns
+    -------
+    machine : HelmholtzMachine
+        The same, fitted.
+
+    Raises
+    ------
+    ValueError
+        If `X` is not in blocks of whole rows, is not finite, or lies outside
+        [0, 1] with Bernoulli units; if the parameters diverge.
+
+    Examples
+    --------
+    >>> from dask.distributed import Client  # doctest: +SKIP
+    >>> with Client() as client:  # doctest: +SKIP
+    ...     fit_distributed(HelmholtzMachine(random_state=0), X, client)
+    """
+    machine._validate_params()
+    if len(X.chunks[1]) > 1:
+        raise ValueError("X must be in blocks of whole rows: X.rechunk({1: -1}).")
+    blocks = client.compute(X.to_delayed().ravel().tolist())
+    with AllOrNothing(machine), quiet():
+        _fit(machine, blocks, X.chunks[0], client)
+    return machine
+
+
+def _fit(machine, blocks, sizes, client):
+    """Fit to blocks, futures of arrays of these numbers of rows."""
+    first = machine._validate(blocks[0].result(), reset=True)
+    with workers(1):
+        state = machine._begin(first, first)
+    seed = int(state.generators[0].integers(2**31))
+    step = machine._step(state, first)
+    share = max(1, machine.batch_size // len(blocks))
+    n_steps = -(-max(sizes) // share)
+    schedule = SCHEDULES[machine.learning_rate_schedule]
+    for epoch in range(machine.max_iter):
+        for number in range(n_steps):
+            present = client.submit(_same, _present(machine, state), pure=False)
+            part = slice(number * share, (number + 1) * share)
+            futures = [
+                client.submit(
+                    block_sums,
+                    present,
+                    block,
+                    part,
+                    (seed, epoch, number, k),
+                    pure=False,
+                )
+                for k, block in enumerate(blocks)
+                if part.start < sizes[k]
+            ]
+            done = (epoch + number / n_steps) / machine.max_iter
+            rate = machine.learning_rate * schedule(done, epoch)
+            _learn(step, _tree(client, futures).result(), rate)
+        machine._publish(state)
+        _watch(machine, state, blocks, client)
+    machine.n_iter_ = machine.max_iter
+
+
+def _present(machine, state):
+    """Return the machine with what a worker needs of the present parameters."""
+    shell = copy.copy(machine)
+    vars(shell).update(attributes(state))
+    vars(shell).update(_memory={}, _generators=[], free_energy_curve_=[])
+    return shell
+
+
+def _same(value):
+    return value
+
+
+def block_sums(machine, X, part, key):
+    """Return the :class:`Sums` of some rows of a block.
+
+    Parameters
+    ----------
+    machine : HelmholtzMachine
+        With the present parameters.
+
+    X : ndarray of shape (n_rows, n_features)
+        The block.
+
+    part : slice
+        Which rows, after the epoch's shuffle.
+
+    key : tuple of int
+        Seed, epoch, number of the step, number of the block.
+    """
+    seed, epoch, number, block = key
+    order = np.arange(len(X))
+    if machine.shuffle:
+        order = _generator((seed, 0, epoch, block)).permutation(len(X))
+    rows = machine._validate(X[order[part]], reset=False)
+    n_rows = len(rows)
+    generators = [None, _generator((seed, 1, epoch, number, block))]
+    state = TrainingState(machine_of(machine), {}, machine._averages, generators)
+    step = machine._step(state, rows)
+    whole = slice(0, n_rows)
+    lane = Lane((("wake", whole), ("sleep", whole)), ())
+    with workers(1):
+        squares = step.collect(0, lane, whole, rate=0.0)
+    return _scaled(Sums(step.gradients[0], squares, n_rows), n_rows)
+
+
+def _generator(key):
+    # Keys of other lengths must differ before their ends: zeros there are lost.
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(key)))
+
+
+def _scaled(sums, factor):
+    """Return the sums times a factor, but for the number of rows."""
+    gradients = {
+        key: Gradient(
+            *(factor * array for array in (g.weights, g.bias, g.parent)),
+            curvature=[factor * array for array in g.curvature],
+        )
+        for key, g in sums.gradients.items()
+    }
+    return Sums(gradients, factor * sums.squares, sums.n_rows)
+
+
+def _add(first, second):
+    """Return the sums over the rows of both."""
+    gradients = {}
+    for key, one in first.gradients.items():
+        two = second.gradients[key]
+        pairs = zip(one.curvature, two.curvature, strict=True)
+        gradients[key] = Gradient(
+            one.weights + two.weights,
+            one.bias + two.bias,
+            one.parent + two.parent,
+            curvature=[mine + theirs for mine, theirs in pairs],
+        )
+    squares = first.squares + second.squares
+    return Sums(gradients, squares, first.n_rows + second.n_rows)
+
+
+def _tree(client, futures):
+    """Return the future of the sums of all, added in pairs."""
+    while len(futures) > 1:
+        odd = futures[len(futures) & ~1 :]
+        pairs = zip(futures[0::2], futures[1::2], strict=False)
+        futures = [client.submit(_add, *pair, pure=False) for pair in pairs] + odd
+    return futures[0]
+
+
+def _learn(step, sums, rate):
+    """Take the step that the sums over a minibatch ask for."""
+    mean = _scaled(sums, 1 / sums.n_rows)
+    step.gradients[0], step.touched[0] = mean.gradients, set(mean.gradients)
+    step.update(mean.squares, rate)
+
+
+def _watch(machine, state, blocks, client):
+    """Append the free energy over some rows of every block to the curve."""
+    if not state.is_sound():
+        raise ValueError(DIVERGED)
+    present = client.submit(_same, _present(machine, state), pure=False)
+    n_rows = max(1, MONITOR_ROWS // len(blocks))
+    energies = client.gather(
+        [client.submit(_energies, present, X, n_rows, pure=False) for X in blocks]
+    )
+    energy = -float(np.concatenate(energies).mean())
+    machine.free_energy_curve_ = [*machine.free_energy_curve_, energy]
+
+
+def _energies(machine, X, n_rows):
+    return machine.set_params(n_jobs=1).score_samples(X[:n_rows])

@@ -1,0 +1,354 @@
+"""The generative classifier: Bayes' rule on densities over one measure."""
+
+import joblib
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from helpers import binary_rows, parameters
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine
+
+TINY = HelmholtzMachine((4, 2), max_iter=3)
+
+
+def binary_classes(n_rows=150, n_features=6, n_classes=3, seed=0):
+    """Return binary rows whose features' means differ from class to class."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n_rows) % n_classes
+    means = rng.random((n_classes, n_features))
+    return (rng.random((n_rows, n_features)) < means[y]).astype(float), y
+
+
+def classifier(machine=TINY, **options):
+    """Return a small classifier with a fixed seed."""
+    return HelmholtzClassifier(machine, random_state=0, **options)
+
+
+# ------------------------------------------------------------------ Bayes' rule
+
+
+def test_probabilities_are_bayes_rule_on_exact_likelihoods():
+    """5,000 particles a row: the estimate's own error is below 0.02 nats."""
+    X, y = binary_classes()
+    fitted = classifier(n_score_samples=5000).fit(X, y)
+    exact = [machine.exact_log_likelihood(X) for machine in fitted.estimators_]
+    joint = np.exp(np.transpose(exact)) * np.exp(fitted.class_log_prior_)
+    expected = joint / joint.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(fitted.predict_proba(X), expected, atol=0.02)
+    np.testing.assert_allclose(
+        fitted.score_samples(X), np.log(joint.sum(axis=1)), atol=0.02
+    )
+
+
+def test_log_probabilities_and_labels_follow_from_probabilities():
+    X, y = binary_classes()
+    labels = np.array(["c", "a", "b"])[y]
+    fitted = classifier().fit(X, labels)
+    chances = fitted.predict_proba(X)
+    np.testing.assert_allclose(chances.sum(axis=1), 1)
+    np.testing.assert_allclose(np.log(chances), fitted.predict_log_proba(X), rtol=1e-6)
+    assert fitted.classes_.tolist() == ["a", "b", "c"]
+    assert (fitted.predict(X) == fitted.classes_[chances.argmax(axis=1)]).all()
+    assert fitted.score(X, labels) == (fitted.predict(X) == labels).mean()
+
+
+def test_decisions_are_log_odds_of_two_classes_and_log_probabilities_of_more():
+    X, y = binary_classes()
+    fitted = classifier().fit(X, y)
+    decisions = fitted.decision_function(X)
+    np.testing.assert_array_equal(decisions, fitted.predict_log_proba(X))
+    two = classifier().fit(X[y < 2], y[y < 2])
+    log_odds = np.diff(two.predict_log_proba(X))[:, 0]
+    np.testing.assert_array_equal(two.decision_function(X), log_odds)
+
+
+def test_calibration_by_temperature_lowers_the_log_loss_of_sure_classifiers():
+    """The temperature and the losses are of rows that no machine was fitted to."""
+    X, y = load_digits(n_class=4, return_X_y=True)
+    X = X / 16
+    sure = classifier(HelmholtzMachine((20,), max_iter=10)).fit(X[::3], y[::3])
+    calibrated = CalibratedClassifierCV(FrozenEstimator(sure), method="temperature")
+    calibrated.fit(X[1::3], y[1::3])
+    rest, labels = X[2::3], y[2::3]
+    losses = [log_loss(labels, m.predict_proba(rest)) for m in (sure, calibrated)]
+    assert losses[1] < losses[0]
+
+
+def test_a_rows_probabilities_depend_on_the_row_alone():
+    X, y = binary_classes()
+    fitted = classifier().fit(X, y)
+    whole = fitted.predict_log_proba(X)
+    alone = np.vstack([fitted.predict_log_proba(row[None]) for row in X[:20]])
+    np.testing.assert_allclose(whole[:20], alone, rtol=1e-12)
+    backwards = fitted.predict_log_proba(X[::-1])
+    np.testing.assert_allclose(whole, backwards[::-1], rtol=1e-12)
+
+
+def test_the_machine_of_a_class_is_the_one_fitted_to_its_rows():
+    X, y = binary_classes()
+    fitted = HelmholtzClassifier(clone(TINY).set_params(random_state=3)).fit(X, y)
+    for k, machine in enumerate(fitted.estimators_):
+        own = clone(TINY).set_params(random_state=3).fit(X[y == k])
+        np.testing.assert_array_equal(parameters(machine), parameters(own))
+
+
+# ---------------------------------------------------------------------- priors
+
+
+def test_priors_shift_log_odds_by_their_own():
+    X, y = binary_classes()
+    X, y = X[: 60 + 30], np.r_[np.zeros(60, int), np.ones(30, int)]
+    counted = classifier().fit(X, y)
+    np.testing.assert_allclose(np.exp(counted.class_log_prior_), [2 / 3, 1 / 3])
+    even = classifier(priors="uniform").fit(X, y)
+    given = classifier(priors=[1, 3]).fit(X, y)
+    np.testing.assert_allclose(np.exp(given.class_log_prior_), [1 / 4, 3 / 4])
+
+    def log_odds(fitted):
+        return np.subtract(*fitted.predict_log_proba(X).T)
+
+    np.testing.assert_allclose(log_odds(counted) - log_odds(even), np.log(2))
+    np.testing.assert_allclose(log_odds(given) - log_odds(even), -np.log(3))
+
+
+def test_a_class_of_prior_zero_is_never_chosen():
+    X, y = binary_classes()
+    fitted = classifier(priors=[0, 1, 1]).fit(X, y)
+    assert (fitted.predict_proba(X)[:, 0] == 0).all()
+    assert 0 not in fitted.sample(50, random_state=0)[1]
+
+
+@pytest.mark.parametrize("priors", [[1, 1], [1, -1, 1], [0, 0, 0], [1, np.inf, 1]])
+def test_priors_that_are_none_are_refused(priors):
+    X, y = binary_classes()
+    with pytest.raises(ValueError, match="priors"):
+        classifier(priors=priors).fit(X, y)
+
+
+# --------------------------------------------------------------- one measure
+
+
+def test_all_classes_take_the_units_that_all_rows_need():
+    """One class alone lies in [0, 1]; a mass and a density would not compare."""
+    X = np.r_[binary_rows(60, 4), 3 + binary_rows(60, 4, seed=1)]
+    y = np.repeat([0, 1], 60)
+    fitted = classifier().fit(X, y)
+    assert [machine.visible_ for machine in fitted.estimators_] == ["gaussian"] * 2
+    assert fitted.score(X, y) == 1
+
+
+def test_gaussian_classes_standardise_alike():
+    X, y = make_blobs(200, 3, centers=4, random_state=0)
+    fitted = classifier().fit(X, y)
+    np.testing.assert_allclose(fitted.location_, X.mean(axis=0))
+    np.testing.assert_allclose(fitted.scale_, X.std(axis=0))
+    for machine in fitted.estimators_:
+        np.testing.assert_array_equal(machine.location_, fitted.location_)
+        np.testing.assert_array_equal(machine.scale_, fitted.scale_)
+
+
+def test_class_densities_integrate_to_one_in_the_units_of_the_data():
+    """On a grid, to the grid's error: one measure, the data's own, for all."""
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.normal(0, 1, 80), rng.normal(40, 10, 80)][:, None]
+    y = np.repeat([0, 1], 80)
+    fitted = HelmholtzClassifier(
+        HelmholtzMachine((3,), max_iter=20), random_state=0, n_score_samples=50
+    ).fit(X, y)
+    grid, step = np.linspace(-60, 120, 2001, retstep=True)
+    log_joint = fitted.predict_joint_log_proba(grid[:, None])
+    mass = np.exp(log_joint).sum(axis=0) * step
+    np.testing.assert_allclose(mass, [0.5, 0.5], atol=0.02)
+
+
+def test_probabilities_do_not_depend_on_the_units_of_the_data():
+    """A constant column within one class included; powers of two are exact."""
+    X, y = make_blobs(150, 3, centers=3, random_state=1)
+    X[y == 0, 1] = 2.0
+    factors = np.array([1024.0, 0.25, 8.0])
+    small, large = classifier().fit(X, y), classifier().fit(X * factors, y)
+    np.testing.assert_allclose(
+        small.predict_log_proba(X),
+        large.predict_log_proba(X * factors),
+        rtol=1e-6,
+        atol=1e-12,
+    )
+    shift = np.log(factors).sum()
+    np.testing.assert_allclose(
+        small.score_samples(X) - shift, large.score_samples(X * factors), rtol=1e-6
+    )
+
+
+def test_a_constant_column_of_a_class_has_no_infinite_density():
+    X, y = make_blobs(150, 3, centers=3, random_state=1)
+    X[y == 0, 1] = 2.0
+    fitted = classifier().fit(X, y)
+    assert np.isfinite(fitted.predict_joint_log_proba(X)).all()
+
+
+def test_pipelines_a_class_are_refused():
+    """Each would scale its class by itself."""
+    X, y = binary_classes()
+    with pytest.raises(ValueError, match="estimator"):
+        HelmholtzClassifier(make_pipeline(MinMaxScaler(), TINY)).fit(X, y)
+
+
+# ------------------------------------------------------- blocks of rows, in turn
+
+
+def test_partial_fit_trains_each_machine_on_its_rows():
+    X, y = binary_classes()
+    fitted = classifier(clone(TINY).set_params(batch_size=10))
+    fitted.partial_fit(X[:75], y[:75], classes=[0, 1, 2]).partial_fit(X[75:], y[75:])
+    assert fitted.class_count_.tolist() == [50, 50, 50]
+    for k, machine in enumerate(fitted.estimators_):
+        own = clone(machine).partial_fit(X[:75][y[:75] == k])
+        own.partial_fit(X[75:][y[75:] == k])
+        np.testing.assert_array_equal(parameters(machine), parameters(own))
+
+
+def test_a_class_not_seen_yet_has_probability_zero_and_may_come_later():
+    X, y = make_blobs(90, 3, centers=3, random_state=0)
+    fitted = classifier()
+    fitted.partial_fit(X[y < 2], y[y < 2], classes=[0, 1, 2])
+    assert fitted.estimators_[2] is None
+    assert (fitted.predict_proba(X)[:, 2] == 0).all()
+    assert 2 not in fitted.sample(30, random_state=0)[1]
+    with pytest.raises(ValueError, match="No row of class 2"):
+        fitted.sample(1, y=2)
+    before = fitted.location_
+    fitted.partial_fit(X[y == 2], y[y == 2])
+    np.testing.assert_array_equal(fitted.estimators_[2].location_, before)
+    assert (fitted.predict_proba(X)[:, 2] > 0).any()
+
+
+def test_partial_fit_refuses_missing_other_and_unknown_classes():
+    X, y = binary_classes()
+    fitted = classifier()
+    with pytest.raises(ValueError, match="first call"):
+        fitted.partial_fit(X, y)
+    fitted.partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="differs"):
+        fitted.partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="not among"):
+        fitted.partial_fit(X, y + 1)
+
+
+def test_a_failed_partial_fit_leaves_all_as_it_was():
+    X, y = binary_classes()
+    fitted = classifier().fit(X, y)
+    before = [parameters(machine).copy() for machine in fitted.estimators_]
+    spoilt = X.copy()
+    spoilt[y == 2] += 5  # outside [0, 1]: the last machine refuses
+    with pytest.raises(ValueError, match="Bernoulli"):
+        fitted.partial_fit(spoilt, y)
+    assert fitted.class_count_.tolist() == [50, 50, 50]
+    for old, machine in zip(before, fitted.estimators_, strict=True):
+        np.testing.assert_array_equal(old, parameters(machine))
+
+
+def test_a_fit_forgets_the_one_before():
+    X, y = make_blobs(90, 6, centers=3, random_state=0)
+    fitted = classifier().fit(X, y)
+    binary, labels = binary_classes()
+    fitted.fit(binary, labels)
+    assert not hasattr(fitted, "location_")
+    other = classifier().fit(binary, labels)
+    np.testing.assert_array_equal(
+        fitted.predict_proba(binary), other.predict_proba(binary)
+    )
+
+
+# ------------------------------------------------------------ jobs and seeds
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_the_result_does_not_depend_on_the_number_of_jobs(backend):
+    X, y = binary_classes()
+    one = classifier().fit(X, y)
+    with joblib.parallel_config(backend=backend):
+        two = classifier(n_jobs=2).fit(X, y)
+    for first, second in zip(one.estimators_, two.estimators_, strict=True):
+        np.testing.assert_array_equal(parameters(first), parameters(second))
+
+
+def test_machines_have_their_own_seeds():
+    X = binary_rows(40)
+    fitted = classifier().fit(np.r_[X, X], np.repeat([0, 1], 40))
+    first, second = fitted.estimators_
+    assert not np.allclose(parameters(first), parameters(second))
+
+
+def test_sparse_rows_give_what_dense_ones_give():
+    X, y = binary_classes()
+    dense, sparse = classifier().fit(X, y), classifier().fit(sp.csr_array(X), y)
+    np.testing.assert_allclose(
+        dense.predict_proba(X), sparse.predict_proba(sp.csr_array(X)), rtol=1e-6
+    )
+
+
+# ---------------------------------------------------------- dreams, rejection
+
+
+def test_samples_are_of_the_classes_asked_for():
+    X, y = make_blobs(200, 2, centers=[[0, 0], [30, 30]], random_state=0)
+    fitted = classifier().fit(X, np.array(["low", "high"])[y])
+    rows, labels = fitted.sample(30, y="high", random_state=0)
+    assert set(labels) == {"high"}
+    assert (rows.mean(axis=0) > 15).all()
+    wanted = np.array(["low", "high"] * 10)
+    rows, labels = fitted.sample(20, y=wanted, random_state=0)
+    assert (labels == wanted).all()
+    assert (fitted.predict(rows) == wanted).all()
+    again, _ = fitted.sample(20, y=wanted, random_state=0)
+    np.testing.assert_array_equal(rows, again)
+    means, _ = fitted.sample(20, y=wanted, mean=True, random_state=0)
+    assert not np.array_equal(means, rows)
+    np.testing.assert_allclose(means, rows, atol=15)
+
+
+def test_samples_of_a_seed_leave_numpys_own_generator_alone():
+    X, y = binary_classes()
+    fitted = classifier().fit(X, y)
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    fitted.sample(3, random_state=0)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_sampled_classes_follow_the_prior():
+    """Two-sided at 4 standard errors of a share over 2,000 draws."""
+    X, y = binary_classes()
+    fitted = classifier(priors=[1, 2, 7]).fit(X, y)
+    _, labels = fitted.sample(2000, random_state=0)
+    shares = np.bincount(labels) / 2000
+    prior = np.array([0.1, 0.2, 0.7])
+    assert (np.abs(shares - prior) < 4 * np.sqrt(prior * (1 - prior) / 2000)).all()
+
+
+def test_rows_of_no_class_score_below_almost_all_rows_of_the_classes():
+    X, y = load_digits(n_class=3, return_X_y=True)
+    X = X / 16
+    fitted = classifier(HelmholtzMachine((20,), max_iter=10)).fit(X[::2], y[::2])
+    threshold = np.quantile(fitted.score_samples(X[1::2]), 0.01)
+    shuffled = np.random.default_rng(0).permuted(X[:100], axis=1)
+    assert (fitted.score_samples(shuffled) < threshold).all()
+
+
+def test_rows_too_far_off_for_any_density_get_the_prior():
+    X, y = make_blobs(90, 3, centers=3, random_state=0)
+    fitted = classifier(priors=[1, 2, 1]).fit(X, y)
+    chances = fitted.predict_proba(np.full((1, 3), 1e200))
+    np.testing.assert_allclose(chances, [[0.25, 0.5, 0.25]])
+
+
+def test_before_fit_there_is_no_prediction():
+    with pytest.raises(NotFittedError):
+        classifier().predict([[0.0]])

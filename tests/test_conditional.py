@@ -1,0 +1,201 @@
+"""Filling in: the chain's stationary distribution is the model's conditional.
+
+The tests of draws are chi-square tests at level 1e-3, each with a fixed seed.
+"""
+
+import numpy as np
+import oracles
+import pytest
+from helpers import binary_rows, plain, random_machine, stream
+from scipy.stats import chisquare, kstest, norm
+from sklearn.datasets import load_digits
+
+from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._conditional import completions, fill_in
+
+LEVEL = 1e-3
+N_CHAINS = 8000
+X = np.array([1.0, 0.0, 1.0, 0.0])
+MISSING = np.array([True, False, False, True])
+
+
+def completed(values):
+    """Return X with the missing units at the given values."""
+    row = X.copy()
+    row[MISSING] = values
+    return row.tolist()
+
+
+def joint_table(machine):
+    """Return {(missing values, hidden states): p(both | seen)}, by enumeration."""
+    table = {}
+    for values in oracles.all_states(MISSING.sum()):
+        for hidden in oracles.hidden_states(machine):
+            states = values, tuple(hidden)
+            table[states] = oracles.log_joint(machine, completed(values), hidden)
+    total = oracles.log_sum(list(table.values()))
+    return {states: np.exp(value - total) for states, value in table.items()}
+
+
+def missing_table(machine):
+    """Return {missing values: p(missing | seen)}."""
+    found = dict.fromkeys(oracles.all_states(MISSING.sum()), 0.0)
+    for (values, _), chance in joint_table(machine).items():
+        found[values] += chance
+    return found
+
+
+def p_value(drawn, table):
+    """Return the chi-square p-value of the rows' missing units against a table."""
+    codes = drawn[:, MISSING] @ [2, 1]
+    counts = np.bincount(codes.astype(int), minlength=len(table))
+    return chisquare(counts, np.array(list(table.values())) * len(drawn)).pvalue
+
+
+def tiled():
+    """Return the row and its mask, once a chain."""
+    return np.tile(X, (N_CHAINS, 1)), np.tile(MISSING, (N_CHAINS, 1))
+
+
+@pytest.mark.parametrize("lateral", [False, True])
+@pytest.mark.parametrize("n_particles", [2, 6])
+def test_one_step_leaves_the_conditional_as_it_is(n_particles, lateral):
+    """Started in it: so no burn-in hides a wrong weight."""
+    machine = random_machine([4, 3, 2], seed=3, lateral=lateral, scale=1.5)
+    table = joint_table(plain(machine))
+    states, chances = list(table), np.array(list(table.values()))
+    rng = np.random.default_rng(0)
+    places = rng.choice(len(states), size=N_CHAINS, p=chances / chances.sum())
+    hidden = [
+        np.array([states[place][1][level] for place in places]) for level in range(2)
+    ]
+    chain = completions(machine, *tiled(), stream(1), n_particles, hidden=hidden)
+    drawn, _ = next(chain)
+    assert p_value(drawn, missing_table(plain(machine))) > LEVEL
+
+
+@pytest.mark.parametrize("lateral", [False, True])
+def test_from_dreams_the_chain_reaches_the_conditional(lateral):
+    machine = random_machine([4, 3, 2], seed=3, lateral=lateral, scale=1.5)
+    drawn = fill_in(machine, *tiled(), stream(2), n_iter=15, n_particles=6, mean=False)
+    assert p_value(drawn, missing_table(plain(machine))) > LEVEL
+
+
+def test_without_resampling_it_does_not():
+    """The power of the tests above."""
+    machine = random_machine([4, 3, 2], seed=3, scale=1.5)
+    drawn = fill_in(machine, *tiled(), stream(2), n_iter=30, n_particles=1, mean=False)
+    # The one particle, the present one, never moves: these are dreams.
+    assert p_value(drawn, missing_table(plain(machine))) < LEVEL
+
+
+def test_means_are_those_of_the_conditional():
+    """At 4 standard errors over the rows."""
+    machine = random_machine([4, 3, 2], seed=3, scale=1.5)
+    rows, missing = (values[:2000] for values in tiled())
+    filled = fill_in(
+        machine, rows, missing, stream(3), n_iter=60, n_particles=6, mean=True
+    )
+    table = missing_table(plain(machine))
+    expected = np.sum([np.multiply(v, p) for v, p in table.items()], axis=0)
+    found = filled[:, MISSING]
+    error = found.std(axis=0) / np.sqrt(len(found))
+    assert (np.abs(found.mean(axis=0) - expected) < 4 * error).all()
+    np.testing.assert_array_equal(filled[:, ~MISSING], rows[:, ~MISSING])
+
+
+def test_gaussian_units_follow_the_conditional_mixture():
+    """Kolmogorov-Smirnov against the exact distribution function."""
+    machine = random_machine([3, 2, 2], seed=5, gaussian=True)
+    row, missing = np.array([0.3, -0.8, 0.0]), np.array([False, False, True])
+    weights, bias = machine.generative[0][:2]
+    variance = machine.generative[0].units.variance
+    log_chances, means = [], []
+    for hidden in oracles.hidden_states(plain(machine)):
+        mean = np.array(hidden[0]) @ weights + bias
+        # With the missing value at its mean its density is the same for all.
+        filled = [row[0], row[1], mean[2]]
+        log_chances.append(oracles.log_joint(plain(machine), filled, hidden))
+        means.append(mean[2])
+    chances = np.exp(np.array(log_chances) - oracles.log_sum(log_chances))
+
+    def distribution(values):
+        values = np.asarray(values)[:, None]
+        return norm.cdf(values, means, np.sqrt(variance[2])) @ chances
+
+    n = 5000
+    drawn = fill_in(
+        machine,
+        np.tile(row, (n, 1)),
+        np.tile(missing, (n, 1)),
+        stream(0),
+        n_iter=40,
+        n_particles=6,
+        mean=False,
+    )
+    assert kstest(drawn[:, 2], distribution).pvalue > LEVEL
+
+
+# ------------------------------------------------------------------ the method
+
+
+def test_seen_values_stay_and_none_is_missing():
+    rng = np.random.default_rng(0)
+    X = rng.normal(5, 3, (60, 4)).astype(np.float32)
+    machine = HelmholtzMachine((3,), max_iter=3, random_state=0).fit(X)
+    holes = np.where(rng.random(X.shape) < 0.3, np.nan, X)
+    for mean in (False, True):
+        filled = machine.impute(holes, mean=mean, n_iter=5, random_state=0)
+        assert np.isfinite(filled).all()
+        assert filled.dtype == X.dtype
+        seen = ~np.isnan(holes)
+        np.testing.assert_array_equal(filled[seen], X[seen])
+    again = machine.impute(holes, mean=True, n_iter=5, random_state=0)
+    np.testing.assert_array_equal(filled, again)
+
+
+def test_threads_do_not_change_what_is_filled_in():
+    rows = binary_rows(600, 5)
+    rows[:, 0] = np.nan
+    machine = HelmholtzMachine((3,), max_iter=2, random_state=0)
+    machine.fit(np.nan_to_num(rows))
+    one = machine.set_params(n_jobs=1).impute(rows, n_iter=3, random_state=0)
+    two = machine.set_params(n_jobs=2).impute(rows, n_iter=3, random_state=0)
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("method", ["fit", "transform", "score_samples"])
+def test_elsewhere_a_missing_value_is_an_error(method):
+    rows = binary_rows(50, 5)
+    machine = HelmholtzMachine((3,), max_iter=2, random_state=0).fit(rows)
+    rows[3, 2] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        getattr(machine, method)(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ([[np.inf, 0, 0]], {}, "infinity"),
+        ([[2, np.nan, 0]], {}, "Bernoulli"),
+        ([[np.nan, 0]], {}, "features"),
+        ([[np.nan, 0, 0]], {"n_iter": 0}, "n_iter"),
+        ([[np.nan, 0, 0]], {"n_particles": 1}, "n_particles"),
+    ],
+)
+def test_what_cannot_be_filled_in_is_refused(rows, options, message):
+    machine = HelmholtzMachine((3,), max_iter=2).fit(binary_rows(50, 3))
+    with pytest.raises(ValueError, match=message):
+        machine.impute(rows, **options)
+
+
+def test_half_a_digit_is_filled_in_better_than_by_the_mean():
+    X = load_digits().data / 16
+    train, test = X[:1500], X[1500:1600]
+    machine = HelmholtzMachine((60, 20), max_iter=50, random_state=0).fit(train)
+    holes = test.copy()
+    holes[:, 32:] = np.nan
+    filled = machine.impute(holes, mean=True, n_iter=150, random_state=0)
+    error = np.square(filled - test)[:, 32:].mean()
+    by_mean = np.square(train.mean(axis=0) - test)[:, 32:].mean()
+    assert error < 0.75 * by_mean

@@ -1,0 +1,232 @@
+"""Beyond one machine: Dask's workers, data out of core, workers that die."""
+
+import os
+import signal
+
+import joblib
+import numpy as np
+import pytest
+from helpers import LISTS, binary_rows, parameters
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine, fit_distributed
+from sklearn_helmholtz._distributed import _generator
+from sklearn_helmholtz._learning_rules import Lane
+from sklearn_helmholtz._parallel import run_in_turn
+from sklearn_helmholtz._random import Stream
+
+pytest.importorskip("distributed", reason="needs the extra dask")
+da = pytest.importorskip("dask.array", reason="needs the extra dask")
+
+TINY = HelmholtzMachine((4, 2), max_iter=2, batch_size=20, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two worker processes of one thread."""
+    from dask.distributed import Client, LocalCluster  # noqa: PLC0415
+
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+# --------------------------------------------------------------- many machines
+
+
+def test_grid_search_gives_on_dask_what_it_gives_here(client):
+    X = binary_rows(80)
+    search = GridSearchCV(TINY, {"n_particles": [1, 2]}, cv=2)
+    here = clone(search).fit(X)
+    with joblib.parallel_config(backend="dask"):
+        there = clone(search).fit(X)
+    np.testing.assert_array_equal(
+        here.cv_results_["mean_test_score"], there.cv_results_["mean_test_score"]
+    )
+
+
+def test_classifier_fits_on_dask_what_it_fits_here(client):
+    X, y = binary_rows(80), np.arange(80) % 2
+    classifier = HelmholtzClassifier(TINY, random_state=0)
+    here = clone(classifier).fit(X, y)
+    with joblib.parallel_config(backend="dask"):
+        there = clone(classifier).fit(X, y)
+    for first, second in zip(here.estimators_, there.estimators_, strict=True):
+        np.testing.assert_array_equal(parameters(first), parameters(second))
+
+
+# ------------------------------------------------------------------ out of core
+
+
+def passed(X):
+    """Return a machine started on 60 rows and taken over the rest in one call."""
+    return clone(TINY).partial_fit(X[:60]).partial_fit(X[60:])
+
+
+def test_blocks_of_a_dask_array_give_what_one_pass_gives():
+    X = binary_rows(230)
+    blocks = da.from_array(X, chunks=(60, -1))  # whole minibatches
+    machine = clone(TINY)
+    for block in blocks.blocks:
+        machine.partial_fit(block.compute())
+    np.testing.assert_array_equal(parameters(machine), parameters(passed(X)))
+
+
+def test_blocks_of_a_memory_map_give_what_one_pass_gives(tmp_path):
+    X = binary_rows(230)
+    np.save(tmp_path / "rows.npy", X)
+    held = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    assert isinstance(held, np.memmap)
+    machine = clone(TINY)
+    for start in range(0, len(held), 60):
+        machine.partial_fit(held[start : start + 60])
+    np.testing.assert_array_equal(parameters(machine), parameters(passed(X)))
+
+
+def test_map_blocks_codes_and_scores_as_one_call_does(client):
+    X = binary_rows(100)
+    machine = clone(TINY).fit(X)
+    blocks = da.from_array(X, chunks=(30, -1))
+    n_codes = machine.transform(X[:1]).shape[1]
+    codes = blocks.map_blocks(
+        machine.transform, dtype=float, chunks=(blocks.chunks[0], (n_codes,))
+    )
+    np.testing.assert_allclose(codes.compute(), machine.transform(X), rtol=1e-12)
+    scores = blocks.map_blocks(machine.score_samples, dtype=float, drop_axis=1)
+    np.testing.assert_allclose(scores.compute(), machine.score_samples(X), rtol=1e-12)
+
+
+# -------------------------------------------------------- one model, many workers
+
+
+class InBlocks:
+    """A rule whose lanes are the blocks of a joint minibatch."""
+
+    def __init__(self, rule, sizes):
+        self.rule, self.sizes = rule, sizes
+        self.wake, self.sleep = rule.wake, rule.sleep
+
+    def lanes(self, n_rows):
+        stops = np.cumsum(self.sizes)
+        parts = [slice(b - a, b) for a, b in zip(self.sizes, stops, strict=True)]
+        return [Lane((("wake", part), ("sleep", part)), ()) for part in parts]
+
+
+def fit_jointly(machine, blocks, order_of, share):
+    """Train on joint minibatches with training's own step, on one computer.
+
+    As `fit_distributed` does, for blocks of one size that `share` divides.
+    """
+    first = machine._validate(blocks[0], reset=True)
+    state = machine._begin(first, first)
+    seed = int(state.generators[0].integers(2**31))
+    n_steps = len(first) // share
+    for epoch in range(machine.max_iter):
+        orders = [order_of(seed, epoch, k) for k in range(len(blocks))]
+        for number in range(n_steps):
+            part = slice(number * share, (number + 1) * share)
+            joint = np.concatenate(
+                [X[order[part]] for X, order in zip(blocks, orders, strict=True)]
+            )
+            state.generators[1:] = [
+                _generator((seed, 1, epoch, number, k)) for k in range(len(blocks))
+            ]
+            step = machine._step(state, joint)
+            step.rule = InBlocks(step.rule, [share] * len(blocks))
+            assert all(isinstance(stream, Stream) for stream in step.streams)
+            factor = 1 - (epoch + number / n_steps) / machine.max_iter
+            step(slice(0, len(joint)), machine.learning_rate * factor, run_in_turn)
+    machine._publish(state)
+    return machine
+
+
+def shuffled(seed, epoch, block):
+    """Return the order of a block's 60 rows in an epoch."""
+    return _generator((seed, 0, epoch, block)).permutation(60)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"learning_rule": "wake-sleep"},
+        {"optimizer": "adam", "learning_rate": 0.01, "direction": "plain"},
+        {"lateral": True, "alpha": 1e-3},
+        {"visible": "gaussian"},
+        {"direction": "natural"},
+    ],
+    ids=str,
+)
+def test_many_workers_give_the_weights_of_the_joint_minibatch(client, options):
+    """To rounding: the same sums, added up in another order."""
+    rng = np.random.default_rng(0)
+    X = rng.random((180, 9))
+    machine = clone(TINY).set_params(batch_size=60, **options)
+    blocks = da.from_array(X, chunks=(60, -1))
+    there = fit_distributed(clone(machine), blocks, client)
+    here = fit_jointly(clone(machine), np.split(X, 3), shuffled, 20)
+    np.testing.assert_allclose(parameters(there), parameters(here), rtol=1e-8)
+    if options.get("visible") == "gaussian":
+        np.testing.assert_allclose(there.variance_, here.variance_, rtol=1e-8)
+
+
+def test_the_free_energy_goes_down_and_the_machine_goes_on_alone(client):
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.integers(0, 2, (200, 3)), 3, axis=1).astype(np.float32)
+    blocks = da.from_array(X, chunks=(70, -1))  # the last is smaller
+    machine = HelmholtzMachine((6,), max_iter=4, batch_size=40, random_state=0)
+    fit_distributed(machine, blocks, client)
+    curve = machine.free_energy_curve_
+    assert len(curve) == machine.n_iter_ == 4
+    assert curve[-1] < curve[0] - 0.05
+    assert machine.transform(X).dtype == np.float32
+    before = parameters(machine).copy()
+    machine.partial_fit(X)
+    assert not np.array_equal(before, parameters(machine))
+
+
+class Killing:
+    """A client that kills one worker process before its n-th task."""
+
+    def __init__(self, client, at):
+        self.client, self.at, self.killed = client, at, None
+        self.compute, self.gather = client.compute, client.gather
+
+    def submit(self, *args, **options):
+        self.at -= 1
+        if self.at == 0:
+            self.killed = min(self.client.run(os.getpid).values())
+            os.kill(self.killed, signal.SIGKILL)
+        return self.client.submit(*args, **options)
+
+
+def test_a_worker_killed_in_mid_epoch_changes_nothing(client):
+    blocks = da.from_array(binary_rows(120), chunks=(40, -1))
+    calm = fit_distributed(clone(TINY), blocks, client)
+    # An epoch has some 40 tasks; the block of rows that it held is lost, too.
+    killing = Killing(client, at=17)
+    shaken = fit_distributed(clone(TINY), blocks, killing)
+    assert killing.killed is not None
+    for name in LISTS:
+        for one, two in zip(getattr(calm, name), getattr(shaken, name), strict=True):
+            np.testing.assert_array_equal(one, two)
+    client.wait_for_workers(2, timeout=30)
+
+
+def test_a_failed_fit_leaves_the_machine_as_it_was(client):
+    machine = clone(TINY)
+    rows = binary_rows(80)
+    rows[50] = 7.0
+    with pytest.raises(ValueError, match="Bernoulli"):
+        fit_distributed(machine, da.from_array(rows, chunks=(40, -1)), client)
+    assert vars(machine).keys() == vars(clone(TINY)).keys()
+
+
+def test_blocks_of_columns_are_refused(client):
+    with pytest.raises(ValueError, match="whole rows"):
+        fit_distributed(clone(TINY), da.zeros((20, 4), chunks=(10, 2)), client)
