@@ -120,7 +120,7 @@ def _fit(machine, blocks, sizes, client):
             done = (epoch + number / n_steps) / machine.max_iter
             rate = machine.learning_rate * schedule(done, epoch)
             _learn(step, _tree(client, futures).result(), rate)
-        machine._publish(state)
+        machine._publish(attributes(state))
         _watch(machine, state, blocks, client)
     machine.n_iter_ = machine.max_iter
 

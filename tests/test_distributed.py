@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV
 
 from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine, fit_distributed
 from sklearn_helmholtz._distributed import _generator
+from sklearn_helmholtz._fitted import attributes
 from sklearn_helmholtz._learning_rules import Lane
 from sklearn_helmholtz._parallel import run_in_turn
 from sklearn_helmholtz._random import Stream
@@ -141,7 +142,7 @@ def fit_jointly(machine, blocks, order_of, share):
             assert all(isinstance(stream, Stream) for stream in step.streams)
             factor = 1 - (epoch + number / n_steps) / machine.max_iter
             step(slice(0, len(joint)), machine.learning_rate * factor, run_in_turn)
-    machine._publish(state)
+    machine._publish(attributes(state))
     return machine
 
 
