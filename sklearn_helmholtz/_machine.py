@@ -200,12 +200,24 @@ class HelmholtzMachine(
     visible_ : {"bernoulli", "gaussian"}
         The kind of visible units in use.
 
-    location_, scale_ : ndarray of shape (n_features,)
-        Mean and spread of the first data seen. A Gaussian machine's parameters
-        are those of (X - location_) / scale_. Only for Gaussian units.
+    lateral_coefs_ : list of ndarray
+        Entry l holds the weights among the units of hidden layer l, strictly
+        upper triangular, (n_units, n_units). Only with `lateral`.
+
+    lateral_intercepts_ : list of ndarray
+        What lateral connections add to the recognition biases. Only with
+        `lateral`.
+
+    location_ : ndarray of shape (n_features,)
+        Mean of the first data seen. A Gaussian machine's parameters are those
+        of ``(X - location_) / scale_``. Only for Gaussian units.
+
+    scale_ : ndarray of shape (n_features,)
+        Spread of the first data seen. Only for Gaussian units.
 
     variance_ : ndarray of shape (n_features,)
-        Learned variances of (X - location_) / scale_. Only for Gaussian units.
+        Learned variances of ``(X - location_) / scale_``. Only for Gaussian
+        units.
 
     free_energy_curve_ : list of float
         Mean free energy in nats after each epoch, over up to 1,000 training
@@ -220,7 +232,7 @@ class HelmholtzMachine(
     n_features_in_ : int
         Number of features seen during fit.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen during fit. Defined only when `X` has feature
         names that are all strings.
 
@@ -262,6 +274,13 @@ class HelmholtzMachine(
     >>> bool(bound < estimate)
     True
     """
+
+    #: Where the HTML representation's links point, once this has been published there.
+    _doc_link_module = "sklearn_helmholtz"
+    _doc_link_template = (
+        "https://sklearn-helmholtz.readthedocs.io/en/stable/generated/"
+        "{estimator_module}.{estimator_name}.html"
+    )
 
     _parameter_constraints: ClassVar[dict] = {
         "hidden_layer_sizes": [

@@ -1,5 +1,6 @@
 """The run of a fit: watched, stopped, interrupted, and never half done."""
 
+import re
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -113,7 +114,11 @@ def test_progress_bar_works_alone_and_in_pipeline_and_search(capfd):
         n_jobs=2,
     )
     search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, y)
-    assert "GridSearchCV" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "GridSearchCV - fit" in out
+    # Two settings x two folds and the refit, each with the machine's own bar.
+    assert len(re.findall("Pipeline - fit #", out)) >= 5
+    assert len(re.findall("HelmholtzMachine - fit", out)) >= 5
 
 
 def test_scoring_monitor_works_in_a_pipeline_and_under_search():
