@@ -70,7 +70,27 @@ class Checkpoint:
         self.every = every
 
     def setup(self, estimator, context):
-        """Refuse estimators whose fit cannot be gone on with, and bad settings."""
+        """Refuse estimators whose fit cannot be gone on with, and bad settings.
+
+        Parameters
+        ----------
+        estimator : HelmholtzMachine
+            The machine that is fitted.
+
+        context : sklearn.callback.CallbackContext
+            The task of the fit.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no method `resume`.
+
+        ValueError
+            If `every` is no positive integer.
+
+        FileNotFoundError
+            If the folder of `path` does not exist.
+        """
         if not hasattr(estimator, "resume"):
             raise TypeError(
                 f"{type(estimator).__name__} has no method resume, so there is no use "
@@ -83,13 +103,43 @@ class Checkpoint:
             raise FileNotFoundError(f"There is no folder {folder}.")
 
     def teardown(self, estimator, context):
-        """Do nothing; part of the callbacks' protocol."""
+        """Do nothing; part of the callbacks' protocol.
+
+        Parameters
+        ----------
+        estimator : HelmholtzMachine
+            The machine that is fitted.
+
+        context : sklearn.callback.CallbackContext
+            The task of the fit.
+        """
 
     def on_fit_task_begin(self, estimator, context):
-        """Do nothing; part of the callbacks' protocol."""
+        """Do nothing; part of the callbacks' protocol.
+
+        Parameters
+        ----------
+        estimator : HelmholtzMachine
+            The machine that is fitted.
+
+        context : sklearn.callback.CallbackContext
+            The task of the fit.
+        """
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
-        """Write the machine down after an epoch whose turn it is."""
+        """Write the machine down after an epoch whose turn it is.
+
+        Parameters
+        ----------
+        estimator : HelmholtzMachine
+            The machine that is fitted.
+
+        context : sklearn.callback.CallbackContext
+            The task of the fit.
+
+        fitted_estimator : HelmholtzMachine, default=None
+            The machine as it is after the task.
+        """
         if context.task_name != "epoch" or fitted_estimator is None:
             return
         watch = fitted_estimator._unfinished.watch

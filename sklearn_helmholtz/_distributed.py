@@ -76,6 +76,10 @@ def fit_distributed(machine, X, client):
         If `X` is not in blocks of whole rows, is not finite, or lies outside
         [0, 1] with Bernoulli units; if the parameters diverge.
 
+    See Also
+    --------
+    HelmholtzMachine.partial_fit : One computer, a block of rows at a time.
+
     Examples
     --------
     >>> from dask.distributed import Client  # doctest: +SKIP

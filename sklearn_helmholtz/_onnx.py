@@ -22,6 +22,10 @@ def register_onnx_converter():
     ImportError
         If skl2onnx is not installed.
 
+    See Also
+    --------
+    HelmholtzMachine.transform : What the graph computes.
+
     Examples
     --------
     >>> from sklearn_helmholtz import register_onnx_converter
