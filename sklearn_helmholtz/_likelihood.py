@@ -44,7 +44,8 @@ class Estimate(NamedTuple):
         The negative free energy.
 
     effective_sample_size : ndarray of shape (n_rows,)
-        (sum w)^2 / sum w^2, between 1 and the number of particles.
+        (sum w)^2 / sum w^2, between 1 and the number of particles; 0 where
+        all weights are.
     """
 
     log_likelihood: np.ndarray
@@ -188,12 +189,15 @@ def estimate(machine, x, n_particles, seed=0):
         chunk = log_weights(machine, x, first_logits, noise)
         running = _merge(running, chunk)
     top, total, squares, plain = running
-    # No particle gives a density above 0 to a row that is too far off.
+    # No particle gives a density above 0 to a row that is too far off: there,
+    # with no weight at all, the effective sample size is 0.
     with np.errstate(divide="ignore", invalid="ignore"):
         return Estimate(
             log_likelihood=top + np.log(total / n_particles),
             mean_log_weight=plain / n_particles,
-            effective_sample_size=np.square(total) / squares,
+            effective_sample_size=np.divide(
+                np.square(total), squares, out=np.zeros_like(total), where=squares > 0
+            ),
         )
 
 

@@ -882,8 +882,9 @@ class HelmholtzMachine(
             Nats. Log densities in the units of the data for Gaussian units.
 
         effective_sample_size : ndarray of shape (n_rows,), float64
-            (sum of weights)^2 / sum of squared weights, from 1 to `n_samples`;
-            an estimate with a handful is not to be trusted. Only with
+            (sum of weights)^2 / sum of squared weights, from 1 to `n_samples`,
+            or 0 where a row is too far off to have any weight; an estimate
+            with a handful is not to be trusted. Only with
             `return_effective_sample_size`.
 
         References

@@ -34,7 +34,7 @@ SETTINGS = {
     "tol": {"tol": 100.0, "n_iter_no_change": 4},
     "early stopping": {
         "early_stopping": True,
-        "n_iter_no_change": 2,
+        "n_iter_no_change": 4,
         "learning_rate_schedule": "constant",
         "max_iter": 40,
     },

@@ -126,18 +126,29 @@ def every_method_is_finite(machine, X):
         return
     n_rows = X.shape[0]
     results = results_of(machine, X)
-    for name, result in results.items():
-        assert np.isfinite(result).all(), name
+    assert_finite(results, machine)
     assert 0 <= results["transform"].min() <= results["transform"].max() <= 1
     assert results["transform"].shape == (n_rows, machine._n_features_out)
     assert len(machine.get_feature_names_out()) == machine._n_features_out
-    assert results["reconstruct"].shape == results["sample"].shape[:0] + X.shape
+    assert results["reconstruct"].shape == X.shape
     try:
         machine.partial_fit(X)
     except ValueError as error:
         if "diverged" not in str(error):
             raise
-    for name, result in results_of(machine, X).items():
+    assert_finite(results_of(machine, X), machine)
+
+
+def assert_finite(results, machine):
+    """Assert that there is no NaN and no infinity.
+
+    But for a Gaussian machine's log density of rows that it was not trained on:
+    one may be so far off that float64 has no number for it but -inf.
+    """
+    far_off = machine.early_stopping and machine.visible_ == "gaussian"
+    for name, result in results.items():
+        if far_off and name in ("score_samples", "score", "log_likelihood", "exact"):
+            result = np.maximum(result, np.finfo(float).min)
         assert np.isfinite(result).all(), name
 
 
@@ -146,8 +157,8 @@ def results_of(machine, X):
     log_likelihood, size = machine.log_likelihood(
         X, 7, random_state=1, return_effective_sample_size=True
     )
-    assert (size >= 1 - 1e-9).all()
-    assert (size <= 7 + 1e-9).all()
+    assert ((size == 0) == (log_likelihood == -np.inf)).all()
+    assert ((size == 0) | (size >= 1 - 1e-9) & (size <= 7 + 1e-9)).all()
     results = {
         "transform": machine.transform(X),
         "reconstruct": machine.reconstruct(X),

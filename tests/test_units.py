@@ -235,6 +235,8 @@ def test_row_that_is_too_far_off_for_a_density_scores_no_nan(dtype, far):
         values = getattr(machine, method)(rows)
         assert np.isfinite(values[:3]).all()
         assert values[3] < -1e50 or values[3] == -np.inf
+    value, size = machine.log_likelihood(rows, return_effective_sample_size=True)
+    assert size[3] == 0 if value[3] == -np.inf else size[3] >= 1
 
 
 @pytest.mark.parametrize("values", [0.0, 1.0, 7.0, -3.5])
