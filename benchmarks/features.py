@@ -6,7 +6,8 @@ Every method learns codes from the training rows without their labels; the same
 logistic regression, its C and whether codes are standardised chosen by
 cross-validation on the training part, then classifies the test rows. A seed
 draws the methods' starts, and the folds or the labelled rows where a task has
-them. RBM's learning rate and epochs are chosen on a part of the training rows.
+them. The RBM's and the machine's learning rate and epochs are chosen in the same
+way, from as many settings, on a part of the training rows.
 Rows of the table are appended to benchmarks/results/features.csv. "random
 features" are a machine's shape without any learning, for orientation.
 """
@@ -39,7 +40,8 @@ from sklearn_helmholtz import HelmholtzMachine
 
 FIELDS = "task", "method", "columns", "seed", "accuracy", "fit_s", "settings"
 RBM_GRID = {"learning_rate": (0.02, 0.06, 0.1), "n_iter": (10, 30)}
-#: Rows that RBM's settings are chosen on, a fifth of them to judge.
+OUR_GRID = {"learning_rate": (0.1, 0.3, 1.0), "max_iter": (10, 30)}
+#: Rows that settings are chosen on, a fifth of them to judge.
 TUNING_ROWS = 10_000
 
 
@@ -193,12 +195,19 @@ def _sigmoid(logits):
     return (0.5 * np.tanh(0.5 * logits) + 0.5).astype(np.float32)
 
 
-def machine(columns, seed):
+def machine(columns, seed, **settings):
     """Return the machine whose bottom layer gives that many columns."""
-    return HelmholtzMachine((columns, max(columns // 6, 2)), random_state=seed, **OURS)
+    sizes = columns, max(columns // 6, 2)
+    return HelmholtzMachine(sizes, random_state=seed, **OURS | settings)
 
 
 OURS = {"code": 0, "learning_rule": "wake-sleep", "max_iter": 20}
+
+
+def rbm(columns, seed, **settings):
+    """Return the RBM of that many columns."""
+    settings = {"learning_rate": 0.06, "n_iter": 10} | settings
+    return BernoulliRBM(columns, random_state=seed, **settings)
 
 
 def methods(split, columns, seed, quick):
@@ -206,10 +215,10 @@ def methods(split, columns, seed, quick):
     n_linear = min(columns, *split.unlabelled.shape)
     found = {
         "raw": FunctionTransformer(accept_sparse=True),
-        "RBM": tuned_rbm(split, columns, seed, quick),
-        "RBM, half the columns": tuned_rbm(split, columns // 2, seed, quick),
+        "RBM": tuned(rbm, RBM_GRID, split, columns, seed, quick),
+        "RBM, half the columns": tuned(rbm, RBM_GRID, split, columns // 2, seed, quick),
         "random features": RandomFeatures(columns, random_state=seed),
-        "Helmholtz machine": machine(columns, seed),
+        "Helmholtz machine": tuned(machine, OUR_GRID, split, columns, seed, quick),
     }
     if sp.issparse(split.X):
         found["TruncatedSVD"] = TruncatedSVD(n_linear, random_state=seed)
@@ -220,22 +229,21 @@ def methods(split, columns, seed, quick):
     return found
 
 
-def tuned_rbm(split, columns, seed, quick):
-    """Return an RBM with the settings that code a part of the rows best."""
+def tuned(make, grid, split, columns, seed, quick):
+    """Return what `make` gives with the settings that code a part of the rows best."""
     X, y = split.X[:TUNING_ROWS], split.y[:TUNING_ROWS]
-    if len(y) < 500:  # too few to judge by
-        return BernoulliRBM(columns, learning_rate=0.06, n_iter=10, random_state=seed)
+    if quick or len(y) < 500:  # too few to judge by
+        return make(columns, seed)
     rows = train_test_split(np.arange(len(y)), test_size=0.2, random_state=seed)
     scores = {}
-    grid = product(*RBM_GRID.values())
-    for values in [(0.06, 10)] if quick else grid:
-        settings = dict(zip(RBM_GRID, values, strict=True))
-        rbm = BernoulliRBM(columns, random_state=seed, **settings).fit(X[rows[0]])
+    for values in product(*grid.values()):
+        settings = dict(zip(grid, values, strict=True))
+        model = make(columns, seed, **settings).fit(X[rows[0]])
         judge = make_pipeline(StandardScaler(), logistic(0.1))
-        judge.fit(rbm.transform(X[rows[0]]), y[rows[0]])
-        scores[values] = judge.score(rbm.transform(X[rows[1]]), y[rows[1]])
-    best = dict(zip(RBM_GRID, max(scores, key=scores.get), strict=True))
-    return BernoulliRBM(columns, random_state=seed, **best)
+        judge.fit(model.transform(X[rows[0]]), y[rows[0]])
+        scores[values] = judge.score(model.transform(X[rows[1]]), y[rows[1]])
+    best = dict(zip(grid, max(scores, key=scores.get), strict=True))
+    return make(columns, seed, **best)
 
 
 # ------------------------------------------------------------------ judgement
