@@ -154,8 +154,8 @@ def test_sparse_rows_give_what_dense_rows_give(kind, index_dtype):
 
 
 def test_sparse_rows_are_never_densified_as_a_whole(monkeypatch):
-    X = sp.random_array((5000, 50), density=0.05, format="csr", rng=0)
-    X.data[:] = 1
+    dense = np.random.default_rng(0).random((5000, 50)) < 0.05
+    X = sp.csr_array(dense.astype(float))
     most = []
     kind = type(X)
     original = kind.toarray
