@@ -128,3 +128,24 @@ def cast(machine, dtype):
             for network in machine
         )
     )
+
+
+@pytest.mark.parametrize("lateral", [False, True])
+def test_passes_put_their_states_into_the_scratch_arrays(lateral):
+    machine = random_machine((5, 4, 3), lateral=lateral)
+    x = np.zeros((6, 5))
+    for states, levels in (
+        (lambda scratch: up_pass(machine, x, stream(), scratch), (1, 2)),
+        (lambda scratch: down_pass(machine.generative, 6, stream(), scratch), (0, 1)),
+    ):
+        scratch = Scratch(float)
+        found = states(scratch)
+        for level in levels:
+            shape = 6, machine.generative[level].bias.shape[0]
+            assert found[level] is scratch(("state", level), shape)
+
+
+def test_logits_are_put_where_asked():
+    layer = random_machine((5, 4)).recognition[0]
+    out = np.empty((3, 4))
+    assert layer.logits(np.ones((3, 5)), out=out) is out

@@ -313,3 +313,12 @@ def test_memory_of_scores_grows_neither_with_particles_nor_with_rows(method):
     assert peak(50, 2000) < 2 * few
     # Three estimates of eight bytes a row are the results themselves.
     assert peak(3000, 10) < 2 * few + 3000 * 3 * 8
+
+
+def test_enumeration_ends_at_its_limit_of_bits():
+    x = np.zeros((1, 1))
+    for sizes in ((1, 20), (1, 12, 8)):
+        assert np.isfinite(exact_log_likelihood(random_machine(sizes), x)).all()
+    for sizes in ((1, 21), (1, 12, 9), (1, 3, 12, 9)):
+        with pytest.raises(ValueError, match="this machine has 21"):
+            exact_log_likelihood(random_machine(sizes), x)
