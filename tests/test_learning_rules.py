@@ -337,3 +337,128 @@ def test_lane_owns_the_networks_that_it_alone_teaches():
     assert owns(1, 0.0, 1.0) == [("generative",), ("recognition", "lateral")]
     assert owns(1, 1.0, 1.0) == [("generative",), ()]
     assert owns(5, 1.0, 1.0) == [(), ()]
+
+
+# ---------------------------------------------------------------- information
+
+
+def expected_information(regression, logits):
+    """Return w m (1 - m) of units with these logits and the residual w (s - m).
+
+    A residual's sign tells the state, and with it the row's weight w.
+    """
+    mean = 1 / (1 + np.exp(-logits))
+    weight = regression.residual / ((regression.residual > 0) - mean)
+    np.testing.assert_allclose(weight, weight[:, :1] * np.ones_like(weight))
+    return weight * mean * (1 - mean)
+
+
+def informed_phases(machine, x):
+    """Return the regressions of each phase, with arrays of their own."""
+    phases = {
+        "wake": lambda: wake(machine, x, stream(1), Scratch(float), 0.2, informed=True),
+        "sleep": lambda: sleep(
+            machine, 5, stream(2), Scratch(float), 0.2, informed=True
+        ),
+        "reweighted": lambda: reweighted_wake(
+            machine, x, stream(3), Scratch(float), 0.2, 3, 0.7, informed=True
+        ),
+    }
+    for name, phase in phases.items():
+        for each in phase():
+            arrays = each.residual.copy(), np.array(each.information)
+            yield name, each._replace(residual=arrays[0], information=arrays[1])
+
+
+@pytest.mark.parametrize("lateral", [False, True])
+def test_information_is_the_weighted_variance_of_every_unit(lateral):
+    machine = random_machine((4, 3, 2), lateral=lateral)
+    x = np.random.default_rng(0).integers(0, 2, (5, 4)).astype(float)
+    seen = []
+    for phase, each in informed_phases(machine, x):
+        layer = getattr(machine, each.network)[each.layer]
+        seen.append((phase, each.network, each.layer))
+        summed = phase == "reweighted" and each.network == "recognition"
+        if each.network == "lateral" or (lateral and each.network == "recognition"):
+            continue  # two parents make these logits; they follow below
+        logits = layer.logits(each.parent) * np.ones_like(each.residual)
+        if summed and each.layer == 0:
+            # Summed over particles whose weights are 0.7 * 0.2 together.
+            mean = 1 / (1 + np.exp(-logits))
+            expected = 0.7 * 0.2 * mean * (1 - mean)
+        else:
+            expected = expected_information(each, logits)
+        np.testing.assert_allclose(each.information, expected)
+    n_networks = 3 if lateral else 2
+    assert {network for _, network, _ in seen} == set(machine._fields[:n_networks])
+    assert len(seen) == 3 + (n_networks - 1) * 2 + 3 + (n_networks - 1) * 2
+
+
+def test_information_counts_what_units_see_of_their_own_layer():
+    machine = random_machine((4, 3, 2), lateral=True)
+    x = np.random.default_rng(0).integers(0, 2, (5, 4)).astype(float)
+    below = {}
+    for phase, each in informed_phases(machine, x):
+        if each.network == "recognition":
+            below[phase, each.layer] = each
+        if each.network != "lateral":
+            continue
+        first = below[phase, each.layer]
+        logits = machine.recognition[each.layer].logits(first.parent)
+        if len(logits) != len(each.parent):  # particles share the row
+            logits = np.tile(logits, (3, 1))
+        logits = logits + machine.lateral[each.layer].logits(each.parent)
+        expected = expected_information(each, logits)
+        np.testing.assert_allclose(each.information, expected)
+        if len(first.information) != len(expected):
+            expected = expected.reshape(3, 5, -1).sum(axis=0)
+        np.testing.assert_allclose(first.information, expected)
+
+
+@pytest.mark.parametrize("name", LEARNING_RULES)
+@pytest.mark.parametrize("informed", [None, False, True])
+def test_information_is_there_where_it_is_asked_for(name, informed):
+    machine = random_machine((4, 3, 2), lateral=True)
+    asked = {} if informed is None else {"informed": informed}
+    rule = LEARNING_RULES[name](3, 1.0, 1.0, **asked)
+    x = np.ones((5, 4))
+    for phase, data in ((rule.wake, x), (rule.sleep, 5)):
+        for each in phase(machine, data, stream(), Scratch(float), 0.2):
+            assert (each.information is not None) == bool(informed)
+
+
+@pytest.mark.parametrize("phase", [wake, sleep, reweighted_wake])
+def test_phases_carry_no_information_unless_asked(phase):
+    machine = random_machine((4, 3))
+    data = 5 if phase is sleep else np.ones((5, 4))
+    rest = (3, 1.0) if phase is reweighted_wake else ()
+    for each in phase(machine, data, stream(), Scratch(float), 0.2, *rest):
+        assert each.information is None
+
+
+def test_information_of_the_prior_and_gaussian_units():
+    machine = random_machine((4, 3), gaussian=True)
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    for phase, each in informed_phases(machine, x):
+        if each.network != "generative":
+            continue
+        if each.layer == 0:  # the rows' weights, which sum to one
+            np.testing.assert_allclose(each.information.sum(axis=0), 1.0)
+        else:
+            mean = 1 / (1 + np.exp(-machine.generative[1].bias))
+            expected = mean * (1 - mean)
+            np.testing.assert_allclose(each.information.sum(axis=0), expected)
+        assert phase != "sleep"
+
+
+def test_phases_put_their_residuals_into_the_scratch_arrays():
+    machine = random_machine((4, 3, 2))
+    scratch = Scratch(float)
+    for each in wake(machine, np.ones((5, 4)), stream(), scratch, 0.2):
+        assert each.residual is scratch(("residual", each.layer), each.residual.shape)
+    for each in reweighted_wake(machine, np.ones((5, 4)), stream(), scratch, 0.2, 3, 0):
+        if each.parent is not None:
+            shape = 15, each.residual.shape[1]
+            assert np.shares_memory(
+                each.residual, scratch(("residual", each.layer), shape)
+            )
