@@ -134,6 +134,9 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
     (4, 64)
     """
 
+    _doc_link_module = HelmholtzMachine._doc_link_module
+    _doc_link_template = HelmholtzMachine._doc_link_template
+
     _parameter_constraints: ClassVar[dict] = {
         "estimator": [HelmholtzMachine, None],
         "priors": [StrOptions({"uniform"}), "array-like", None],

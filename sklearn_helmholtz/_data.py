@@ -147,4 +147,5 @@ def moments(X, block_size=4096):
         )
     scale = reach * np.sqrt(squares)
     scale[constant] = flat
+    scale[scale == 0] = 1.0  # spreads of the smallest numbers underflow all the same
     return mean, scale

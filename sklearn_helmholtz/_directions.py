@@ -252,7 +252,12 @@ class Natural(Plain):
         scale = max(moments[-1, -1], np.finfo(moments.dtype).tiny)
         damped = moments / scale
         damped += self.damping * np.eye(len(joint), dtype=joint.dtype)
-        solved = scipy.linalg.solve(damped, joint, assume_a="pos")
+        try:
+            factor = scipy.linalg.cho_factor(damped, check_finite=False)
+        except np.linalg.LinAlgError:
+            # It has overflowed; the epoch's end finds that training diverged.
+            return np.full_like(joint, np.nan)
+        solved = scipy.linalg.cho_solve(factor, joint, check_finite=False)
         return solved / (information + joint.dtype.type(self.damping))
 
 

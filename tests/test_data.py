@@ -72,6 +72,12 @@ def test_moments_neither_overflow_nor_underflow(size):
     np.testing.assert_allclose(scale / size, data().std(axis=0))
 
 
+def test_spread_below_the_smallest_number_counts_as_none():
+    X = np.zeros((9, 1))
+    X[4] = np.finfo(float).smallest_subnormal
+    assert moments(X)[1] == [1.0]
+
+
 def test_large_offset_costs_no_digits():
     X = data()
     np.testing.assert_allclose(moments(X + 1e6)[1], X.std(axis=0), rtol=1e-8)

@@ -283,3 +283,12 @@ def test_prior_takes_the_newton_step_of_its_bias():
     )
     step = natural_step([each], layer, network="generative")
     np.testing.assert_allclose(step.bias, residual.sum(axis=0) / v)
+
+
+def test_curvature_that_overflowed_gives_no_number():
+    # No error amid an epoch: at its end the fit is found to have diverged.
+    each, layer = informed_regression()
+    with np.errstate(invalid="ignore"):
+        each = each._replace(parent=each.parent * np.inf)
+        step = natural_step([each], layer)
+    assert np.isnan(step.weights).all()
