@@ -462,3 +462,11 @@ def test_phases_put_their_residuals_into_the_scratch_arrays():
             assert np.shares_memory(
                 each.residual, scratch(("residual", each.layer), shape)
             )
+
+
+def test_all_particles_teach_where_recognition_learns_from_dreams_alone():
+    machine = random_machine((4, 3))
+    rule = LearningRule(3, wake_share=0.0, sleep_share=1.0)
+    found = list(rule.wake(machine, np.ones((5, 4)), stream(), Scratch(float), 0.2))
+    assert {each.network for each in found} == {"generative"}
+    assert [len(each.residual) for each in found] == [15, 15]

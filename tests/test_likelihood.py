@@ -322,3 +322,9 @@ def test_enumeration_ends_at_its_limit_of_bits():
     for sizes in ((1, 21), (1, 12, 9), (1, 3, 12, 9)):
         with pytest.raises(ValueError, match="this machine has 21"):
             exact_log_likelihood(random_machine(sizes), x)
+
+
+def test_one_particle_counts_as_one():
+    x = np.eye(4)
+    found = estimate(random_machine((4, 3)), x, 1)
+    np.testing.assert_array_equal(found.effective_sample_size, 1.0)
