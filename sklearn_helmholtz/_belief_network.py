@@ -114,10 +114,13 @@ def up_pass(machine, x, rng, scratch):
     return states
 
 
-def down_pass(generative, n_rows, rng, scratch):
-    """Return a dream: states bottom-up, each layer sampled from p given the next."""
-    states = []
-    for index in reversed(range(len(generative))):
+def down_pass(generative, n_rows, rng, scratch, top=None):
+    """Return a dream: states bottom-up, each layer sampled from p given the next.
+
+    The top states are drawn from the prior, unless they are given.
+    """
+    states = [] if top is None else [top]
+    for index in reversed(range(len(generative) - len(states))):
         layer = generative[index]
         shape = n_rows, layer.bias.shape[0]
         out = scratch(("state", index), shape)

@@ -24,6 +24,12 @@ from ._start import inside_unit_interval
 
 #: What `estimator=None` stands for.
 DEFAULTS = {"hidden_layer_sizes": (50, 20), "alpha": 1e-3, "max_iter": 100}
+#: How rows are read, by fitting and prediction alike.
+_READING = {
+    "accept_sparse": "csr",
+    "dtype": [np.float64, np.float32],
+    "order": "C",
+}
 
 
 class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
@@ -242,15 +248,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
     def _validate(self, X, y, *, reset):
         """Return rows and labels."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            order="C",
-            reset=reset,
-        )
+        X, y = validate_data(self, X, y, reset=reset, **_READING)
         check_classification_targets(y)
         return X, column_or_1d(y)
 
@@ -348,14 +346,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             Nats. Log densities in the units of the data for Gaussian units.
         """
         check_is_fitted(self)
-        X = validate_data(
-            self,
-            X,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            order="C",
-            reset=False,
-        )
+        X = validate_data(self, X, reset=False, **_READING)
         found = np.full((X.shape[0], len(self.classes_)), -np.inf)
         for k, machine in enumerate(self.estimators_):
             if machine is not None and self.class_log_prior_[k] > -np.inf:

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._belief_network import Scratch, up_pass
+from ._belief_network import Scratch, down_pass, up_pass
 from ._fitted import machine_of
 from ._random import Stream, make_generators
 
@@ -452,35 +452,20 @@ def _dreams(estimator, n_chains, length, mean, random_state):
     """Return rows of chains, (n_chains * length, n_features), a chain at a time."""
     random_state = check_random_state(random_state)
     states = estimator.sample_states(n_chains, random_state=random_state)
-    visible, lowest = _standardised(estimator, states[0]), states[1]
+    visible, lowest = estimator._rows(states[0]).take(slice(None)), states[1]
     machine = machine_of(estimator)
     stream = Stream(make_generators(random_state, 1)[0])
     data = machine.generative[0]
     dreams = []
     for step in range(length):
         if step:
-            lowest = _hidden_after(machine, visible, stream)
-            logits = data.logits(lowest)
-            visible = data.units.sample(logits, stream, logits.shape)
+            top = up_pass(machine, visible, stream, Scratch(machine.dtype))[-1]
+            visible, lowest, *_ = down_pass(
+                machine.generative, n_chains, stream, Scratch(machine.dtype), top
+            )
         dreams.append(data.units.mean(data.logits(lowest)) if mean else visible)
     rows = np.stack(dreams, axis=1)
     return estimator._to_data(rows.reshape(n_chains * length, -1))
-
-
-def _hidden_after(machine, visible, stream):
-    """Return the lowest hidden states of the dreams that follow visible ones."""
-    states = up_pass(machine, visible, stream, Scratch(machine.dtype))[-1]
-    for layer in machine.generative[-2:0:-1]:
-        logits = layer.logits(states)
-        states = layer.units.sample(logits, stream, logits.shape)
-    return states
-
-
-def _standardised(estimator, rows):
-    """Return rows in the units that the machine's parameters belong to."""
-    if estimator.visible_ == "bernoulli":
-        return rows
-    return ((rows - estimator.location_) / estimator.scale_).astype(rows.dtype)
 
 
 def _bounds(estimator, rows):

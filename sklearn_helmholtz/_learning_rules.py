@@ -170,11 +170,9 @@ def reweighted_wake(
     w *= weight
     w = w.astype(x.dtype, copy=False)[..., None]
     for index, (residual, parent) in enumerate(zip(residuals, parents, strict=True)):
-        regression = _weighted(machine.generative[index], index, parent, residual, w)
-        if informed:
-            information = _flat(informations[index] * w)
-            regression = regression._replace(information=information)
-        yield regression
+        information = _flat(informations[index] * w) if informed else None
+        layer = machine.generative[index]
+        yield _weighted(layer, index, parent, residual, w, information)
     if recognition_share:
         w *= x.dtype.type(recognition_share)
         yield from _recognition_regressions(machine, states, logits, w, informed)
@@ -202,14 +200,15 @@ def _particles(machine, x, rng, scratch, n_particles):
     return states, all_logits, log_w
 
 
-def _weighted(layer, index, parent, residual, w):
+def _weighted(layer, index, parent, residual, w, information):
     """Return the generative regression of particles with weights w."""
     squares = None
     if not layer.units.binary:
         squares = np.einsum("krj,krj,kr->j", residual, residual, w[..., 0])
     residual *= w
     flat_parent = None if parent is None else _flat(parent)
-    return Regression("generative", index, flat_parent, _flat(residual), squares)
+    rest = _flat(residual), squares, information
+    return Regression("generative", index, flat_parent, *rest)
 
 
 def _recognition_regressions(machine, states, logits, w, informed):
