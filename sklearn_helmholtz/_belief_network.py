@@ -62,6 +62,12 @@ class Machine(NamedTuple):
         """The dtype of all parameters."""
         return self.generative[0].weights.dtype
 
+    def arrays(self):
+        """Return all arrays of parameters, in a fixed order."""
+        found = [array for network in self for layer in network for array in layer[:2]]
+        units = self.generative[0].units
+        return found if units.binary else [*found, units.variance]
+
     def draw(self, index, logits, bits, out=None):
         """Return states index + 1 drawn from q, given logits from the layer below."""
         if not self.lateral:
