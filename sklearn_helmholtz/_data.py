@@ -6,6 +6,11 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
+from ._numerics import row_blocks
+
+#: Rows that are read at once where all data is gone through.
+BLOCK_ROWS = 512
+
 
 class Rows:
     """Rows of dense or CSR data, read in blocks.
@@ -132,17 +137,15 @@ def value_range(X):
     return (min(low, 0.0), max(high, 0.0)) if has_zero else (low, high)
 
 
-def is_binary(X, block_size=4096):
+def is_binary(X):
     """Return whether every value is 0 or 1 once clipped to [0, 1]."""
-    if sp.issparse(X):
-        return bool(np.all((X.data <= 0) | (X.data >= 1)))
+    values = X.data if sp.issparse(X) else X
     return all(
-        bool(np.all((block <= 0) | (block >= 1)))
-        for block in np.split(X, range(block_size, X.shape[0], block_size))
+        bool(np.all((block <= 0) | (block >= 1))) for (block,) in row_blocks(values)
     )
 
 
-def moments(rows, block_size=4096):
+def moments(rows, block_size=BLOCK_ROWS):
     """Return location and scale of every column, float64.
 
     The location is the mean and the scale the standard deviation. Where a

@@ -17,7 +17,7 @@ from ._data import Rows, is_binary, moments
 from ._directions import DIRECTIONS
 from ._fitted import attributes, new_memory, new_state, state_of
 from ._learning_rules import LEARNING_RULES
-from ._likelihood import estimate_rows
+from ._likelihood import BLOCK_STATES, estimate_rows
 from ._optimizers import OPTIMIZERS, SCHEDULES, apply
 from ._parallel import finish, run_in_turn, workers
 from ._random import make_generators
@@ -226,16 +226,17 @@ class Fitting:
         """Return a function that gives free energies of training and kept-back rows."""
         monitored = step.rows.subset(_spread(step.rows.n_rows))
         kept = None if kept_back is None else self._in_units(kept_back)
+        # No more at a time than training has in work.
+        states = min(BLOCK_STATES, self.batch_size)
+
+        def energy(rows):
+            found = estimate_rows(
+                step.state.machine, rows, 1, team, block_states=states
+            )
+            return -float(found.log_likelihood.mean())
 
         def evaluate():
-            machine = step.state.machine
-            energies = [
-                None
-                if rows is None
-                else -float(estimate_rows(machine, rows, 1, team)[0].mean())
-                for rows in (monitored, kept)
-            ]
-            return tuple(energies)
+            return energy(monitored), None if kept is None else energy(kept)
 
         return evaluate
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ._belief_network import Layer, Machine
+from ._data import BLOCK_ROWS
 from ._units import Bernoulli, Gaussian
 
 #: Rounding (of a scaler, say) may leave [0, 1] by this many units in the last place.
@@ -103,7 +104,7 @@ def _fill(weights, draw, n_rows=64):
         part[...] = draw(part.shape)
 
 
-def _mean(rows, block_size=4096):
+def _mean(rows, block_size=BLOCK_ROWS):
     """Return the mean row, summed in float64."""
     total = np.zeros(rows.n_features)
     for part in rows.blocks(block_size):
@@ -111,7 +112,7 @@ def _mean(rows, block_size=4096):
     return total / rows.n_rows
 
 
-def _variance(rows, mean, block_size=4096):
+def _variance(rows, mean, block_size=BLOCK_ROWS):
     """Return the rows' variance, drawn towards the spread of one by a row more.
 
     Rows standardised by others' moments may be constant.

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from ._belief_network import Machine, Scratch
+from ._numerics import row_blocks
 from ._parallel import quiet
 from ._random import HALF_RANGE, Stream
 
@@ -217,9 +218,9 @@ class Step:
                 # No unit sees itself or one that comes after it.
                 gradient.weights[...] = np.triu(gradient.weights, 1)
             if self.penalty:
-                gradient.weights -= gradient.weights.dtype.type(self.penalty) * (
-                    layer.weights
-                )
+                penalty = layer.weights.dtype.type(self.penalty)
+                for slope, weights in row_blocks(gradient.weights, layer.weights):
+                    slope -= penalty * weights
             self.direction.precondition(network, number, gradient)
             self.optimizer.prepare(gradient, self.state.memory[network][number], rate)
             self.direction.finish(network, number, gradient)
