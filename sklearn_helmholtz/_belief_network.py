@@ -5,6 +5,7 @@ l from states l - 1; ``generative[l]`` gives states l from states l + 1, and its
 last layer, the prior, has a parent of zero columns: its bias is all there is.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -88,16 +89,24 @@ class Machine(NamedTuple):
 
 
 class Scratch:
-    """Arrays by name and shape, made once and used again in every step."""
+    """Arrays by name and shape, made once and used again in every step.
+
+    Those of one name share their memory: only one of them is in use at a time.
+    """
 
     def __init__(self, dtype):
         self.dtype = dtype
+        self._memory = {}
         self._arrays = {}
 
     def __call__(self, name, shape):
         key = name, shape
         if key not in self._arrays:
-            self._arrays[key] = np.empty(shape, dtype=self.dtype)
+            size = math.prod(shape)
+            memory = self._memory.get(name)
+            if memory is None or memory.size < size:
+                memory = self._memory[name] = np.empty(size, dtype=self.dtype)
+            self._arrays[key] = memory[:size].reshape(shape)
         return self._arrays[key]
 
 

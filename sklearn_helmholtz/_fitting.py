@@ -226,8 +226,8 @@ class Fitting:
         """Return a function that gives free energies of training and kept-back rows."""
         monitored = step.rows.subset(_spread(step.rows.n_rows))
         kept = None if kept_back is None else self._in_units(kept_back)
-        # No more at a time than training has in work.
-        states = min(BLOCK_STATES, self.batch_size)
+        # No more at a time than training has in work, nor so few that calls count.
+        states = min(BLOCK_STATES, max(self.batch_size, BLOCK_STATES // 8))
 
         def energy(rows):
             found = estimate_rows(

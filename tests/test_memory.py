@@ -8,7 +8,7 @@ from helpers import binary_rows
 
 from sklearn_helmholtz import HelmholtzMachine
 
-N_FEATURES, N_HIDDEN = 300, 400
+N_FEATURES, N_HIDDEN = 500, 400
 PARAMETERS = 4 * (2 * N_FEATURES * N_HIDDEN + N_FEATURES + 2 * N_HIDDEN)
 WAKE_SLEEP = {"learning_rule": "wake-sleep"}
 
@@ -38,13 +38,13 @@ def peak(X, batch_size, **parameters):
     ],
 )
 def test_fit_takes_few_copies_of_the_parameters(parameters, copies, mapped, tmp_path):
-    X = binary_rows(600, N_FEATURES, np.float32)
+    X = binary_rows(256, N_FEATURES, np.float32)
     HelmholtzMachine(3, max_iter=1).fit(X)  # caches
     if mapped:
         np.save(tmp_path / "X.npy", X)
         X = np.load(tmp_path / "X.npy", mmap_mode="r")
     # The states in work are proportional to the minibatch: its size is taken to 0.
-    small, large = (peak(X, batch_size, **parameters) for batch_size in (10, 20))
+    small, large = (peak(X, batch_size, **parameters) for batch_size in (64, 128))
     assert 2 * small - large < (copies + 0.5) * PARAMETERS
 
 
