@@ -71,7 +71,7 @@ def our_step(stack, sizes, batch, dtype, **parameters):
         sizes[1:], batch_size=batch, random_state=0, **parameters
     )
     state = machine.partial_fit(X)._resume()
-    step = machine._step(state, X)
+    step = machine._step(state, machine._rows(X))
     team = stack.enter_context(workers(None))
     run = machine._runner(team, step)
     index = np.arange(batch)

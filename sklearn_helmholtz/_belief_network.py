@@ -5,6 +5,7 @@ l from states l - 1; ``generative[l]`` gives states l from states l + 1, and its
 last layer, the prior, has a parent of zero columns: its bias is all there is.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +63,12 @@ class Machine(NamedTuple):
         """The dtype of all parameters."""
         return self.generative[0].weights.dtype
 
+    def arrays(self):
+        """Return all arrays of parameters, in a fixed order."""
+        found = [array for network in self for layer in network for array in layer[:2]]
+        units = self.generative[0].units
+        return found if units.binary else [*found, units.variance]
+
     def draw(self, index, logits, bits, out=None):
         """Return states index + 1 drawn from q, given logits from the layer below."""
         if not self.lateral:
@@ -82,16 +89,24 @@ class Machine(NamedTuple):
 
 
 class Scratch:
-    """Arrays by name and shape, made once and used again in every step."""
+    """Arrays by name and shape, made once and used again in every step.
+
+    Those of one name share their memory: only one of them is in use at a time.
+    """
 
     def __init__(self, dtype):
         self.dtype = dtype
+        self._memory = {}
         self._arrays = {}
 
     def __call__(self, name, shape):
         key = name, shape
         if key not in self._arrays:
-            self._arrays[key] = np.empty(shape, dtype=self.dtype)
+            size = math.prod(shape)
+            memory = self._memory.get(name)
+            if memory is None or memory.size < size:
+                memory = self._memory[name] = np.empty(size, dtype=self.dtype)
+            self._arrays[key] = memory[:size].reshape(shape)
         return self._arrays[key]
 
 

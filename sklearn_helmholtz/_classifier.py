@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from ._data import moments, refuse_hidden_values
+from ._data import Rows, moments, refuse_hidden_values
 from ._machine import HelmholtzMachine, positive
 from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
@@ -255,12 +255,12 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
     def _start(self, X, classes):
         """Return the attributes of a classifier that has seen no row of any class."""
-        kind = self._machine().visible
+        kind, rows = self._machine().visible, Rows(X)
         if kind == "auto":
-            kind = "bernoulli" if inside_unit_interval(X)[0] else "gaussian"
+            kind = "bernoulli" if inside_unit_interval(rows) else "gaussian"
         found = {"classes_": classes, "visible_": kind}
         if kind == "gaussian":
-            found["location_"], found["scale_"] = moments(X)
+            found["location_"], found["scale_"] = moments(rows)
         found["class_count_"] = np.zeros(len(classes), dtype=np.int64)
         found["estimators_"] = [None] * len(classes)
         found["_seeds"] = None

@@ -1,7 +1,15 @@
 """Rows of the user's data as dense minibatches in the machine's own units."""
 
+import copy
+from functools import cached_property
+
 import numpy as np
 import scipy.sparse as sp
+
+from ._numerics import row_blocks
+
+#: Rows that are read at once where all data is gone through.
+BLOCK_ROWS = 512
 
 
 class Rows:
@@ -13,7 +21,10 @@ class Rows:
 
     Parameters
     ----------
-    X : ndarray or CSR of shape (n_rows, n_features)
+    X : ndarray or CSR of shape (n_samples, n_features)
+
+    positions : ndarray of int, shape (n_rows,), default=None
+        Which rows of X there are, in which order; None for all as they come.
 
     location, scale : ndarray of shape (n_features,) or None, default=None
         Blocks are (X - location) / scale; as they are where both are None.
@@ -22,8 +33,9 @@ class Rows:
         Cut off what lies outside [0, 1].
     """
 
-    def __init__(self, X, *, location=None, scale=None, clip=False):
+    def __init__(self, X, positions=None, *, location=None, scale=None, clip=False):
         self.X = X
+        self.positions = positions
         self.location = location
         self.scale = scale
         self.clip = clip
@@ -31,12 +43,17 @@ class Rows:
     @property
     def n_rows(self):
         """The number of rows."""
-        return self.X.shape[0]
+        return self.X.shape[0] if self.positions is None else len(self.positions)
 
     @property
     def n_features(self):
         """The number of columns."""
         return self.X.shape[1]
+
+    @cached_property
+    def range(self):
+        """The smallest and the largest value of X, all of it, as it is."""
+        return value_range(self.X)
 
     def take(self, index, out=None):
         """Return the rows at a slice or at integer positions as a dense array.
@@ -61,6 +78,8 @@ class Rows:
 
     def _dense(self, index, out):
         """Return the rows as they are."""
+        if self.positions is not None:
+            index = self.positions[index]
         if sp.issparse(self.X):
             return self.X[index].toarray(out=out)
         if out is None:
@@ -76,11 +95,19 @@ class Rows:
         for start in range(0, self.n_rows, size):
             yield slice(start, min(start + size, self.n_rows))
 
-    def subset(self, index):
-        """Return some of the rows, as Rows."""
-        return Rows(
-            self.X[index], location=self.location, scale=self.scale, clip=self.clip
-        )
+    def subset(self, positions):
+        """Return some of the rows, as Rows of the same X: nothing is copied."""
+        found = copy.copy(self)
+        if self.positions is not None:
+            positions = self.positions[positions]
+        found.positions = positions
+        return found
+
+    def seen_as(self, *, location=None, scale=None, clip=False):
+        """Return the same rows, moved and scaled, or clipped."""
+        found = copy.copy(self)
+        found.location, found.scale, found.clip = location, scale, clip
+        return found
 
 
 def refuse_hidden_values(X):
@@ -110,17 +137,15 @@ def value_range(X):
     return (min(low, 0.0), max(high, 0.0)) if has_zero else (low, high)
 
 
-def is_binary(X, block_size=4096):
+def is_binary(X):
     """Return whether every value is 0 or 1 once clipped to [0, 1]."""
-    if sp.issparse(X):
-        return bool(np.all((X.data <= 0) | (X.data >= 1)))
+    values = X.data if sp.issparse(X) else X
     return all(
-        bool(np.all((block <= 0) | (block >= 1)))
-        for block in np.split(X, range(block_size, X.shape[0], block_size))
+        bool(np.all((block <= 0) | (block >= 1))) for (block,) in row_blocks(values)
     )
 
 
-def moments(X, block_size=4096):
+def moments(rows, block_size=BLOCK_ROWS):
     """Return location and scale of every column, float64.
 
     The location is the mean and the scale the standard deviation. Where a
@@ -128,7 +153,6 @@ def moments(X, block_size=4096):
     rounding comes to if that is more. Deviations are divided by the largest
     one before they are squared, so that no finite data over- or underflows.
     """
-    rows = Rows(X)
     n_rows = rows.n_rows
     mean = np.zeros(rows.n_features)
     for part in rows.blocks(block_size):
@@ -136,7 +160,7 @@ def moments(X, block_size=4096):
     reach = np.zeros(rows.n_features)
     for part in rows.blocks(block_size):
         np.maximum(reach, np.abs(rows.take(part) - mean).max(axis=0), out=reach)
-    constant = reach <= 10 * np.finfo(X.dtype).eps * np.abs(mean)
+    constant = reach <= 10 * np.finfo(rows.X.dtype).eps * np.abs(mean)
     # A large column's rounding, in its mean too, is large: all rows lie within it.
     mean[constant] = rows.take(slice(0, 1))[0][constant]
     reach[constant] = flat = np.maximum(2 * reach[constant], 1.0)

@@ -11,6 +11,8 @@ import scipy.linalg
 
 #: Learning rates up to 3 are then stable, with a momentum of 0.9.
 _LARGEST_CURVATURE = 1.0
+#: So many rows of a product are in work at once where it is added to a gradient.
+_BLOCK_PARENTS = 64
 
 
 @dataclass(slots=True)
@@ -165,11 +167,17 @@ def _tame(regression, parent):
 
 
 def _product(parent, residual, out, scratch, *, first):
-    """Put parent^T residual into out, or add it there."""
+    """Put parent^T residual into out, or add it there, some parents at a time."""
     if first:
         np.dot(parent.T, residual, out=out)
-    else:
-        out += np.dot(parent.T, residual, out=scratch("product", out.shape))
+        return
+    shape = min(_BLOCK_PARENTS, out.shape[0]), out.shape[1]
+    block = scratch("product", shape)
+    for start in range(0, out.shape[0], _BLOCK_PARENTS):
+        part = slice(start, start + _BLOCK_PARENTS)
+        mine = out[part]
+        # Unlike dot, matmul takes a slice of columns without copying it.
+        mine += np.matmul(parent.T[part], residual, out=block[: len(mine)])
 
 
 def _column_sums(residual, out, *, first):

@@ -88,12 +88,16 @@ def _writeable(tree):
     return tree
 
 
-def new_state(machine, optimizer, direction, generators):
-    """Return the state before the first step."""
-    memory = {
+def new_memory(machine, optimizer):
+    """Return the optimiser's memory before the first step."""
+    return {
         network: [optimizer.initial_state(layer) for layer in getattr(machine, network)]
         for network in NETWORKS
     }
-    return TrainingState(
-        machine, memory, direction.initial_averages(machine), generators
-    )
+
+
+def new_state(machine, optimizer, direction, generators):
+    """Return the state before the first step."""
+    memory = new_memory(machine, optimizer)
+    averages = direction.initial_averages(machine)
+    return TrainingState(machine, memory, averages, generators)

@@ -13,15 +13,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
-from ._data import is_binary, moments
+from ._data import Rows, is_binary, moments
 from ._directions import DIRECTIONS
-from ._fitted import attributes, new_state, state_of
+from ._fitted import attributes, new_memory, new_state, state_of
 from ._learning_rules import LEARNING_RULES
-from ._likelihood import estimate_rows
+from ._likelihood import BLOCK_STATES, estimate_rows
 from ._optimizers import OPTIMIZERS, SCHEDULES, apply
 from ._parallel import finish, run_in_turn, workers
 from ._random import make_generators
-from ._start import initial_machine, inside_unit_interval, visible_units
+from ._start import initial_machine, inside_unit_interval
 from ._training import Step, epochs
 from ._watch import Watch
 
@@ -85,9 +85,7 @@ class Fitting:
             y,
             context,
             splitter if self.early_stopping else None,
-            lambda train: self._watch(
-                self._resume() if go_on else self._begin(train, X)
-            ),
+            lambda rows: self._watch(self._resume() if go_on else self._begin(rows)),
         )
 
     def _finish(self, X, y, context):
@@ -106,7 +104,7 @@ class Fitting:
             curve = self.validation_free_energy_curve_
             n_before = len(curve) - len(watch.validation_curve)
             self.validation_free_energy_curve_ = curve[:n_before]
-        self._run(X, y, context, copy.deepcopy(splitter), lambda train: watch.copy())
+        self._run(X, y, context, copy.deepcopy(splitter), lambda rows: watch.copy())
 
     def _run(self, X, y, context, splitter, start):
         """Train from the watch that `start` makes of training rows; publish.
@@ -118,44 +116,60 @@ class Fitting:
 
         start : callable
         """
-        whole, rest, watch = X, None, None
-        before = copy.deepcopy(splitter)
-        if splitter is not None:
-            y = None  # it would no longer belong to the rows
-            X, rest = train_test_split(
-                X, test_size=self.validation_fraction, random_state=splitter
-            )
-        # scikit-learn's score monitor wants a y; a density's target is its data.
-        hooks = {"estimator": self, "X": X, "y": X if y is None else y}
+        watch, before = None, copy.deepcopy(splitter)
+        rows, kept_back = self._split(Rows(X), splitter)
+
+        @cache
+        def data():
+            return X if rows.positions is None else X[rows.positions]
+
+        # scikit-learn's score monitor wants a y; a density's target is its data,
+        # and a y would no longer belong to rows of which some are kept back.
+        y = data if y is None or kept_back is not None else y
+        hooks = {"estimator": self, "X": data, "y": y}
         context.call_on_fit_task_begin(**hooks)
-        fingerprint = cache(lambda: _fingerprint(whole))
+        fingerprint = cache(lambda: _fingerprint(X))
 
         def snapshot():
-            unfinished = Unfinished(watch.copy(), before, fingerprint())
-            found = self._outcome(watch, watch.last.copy())
+            present = watch.copy()
+            found = self._outcome(present, present.state)
+            unfinished = Unfinished(present, before, fingerprint())
             return found | {"_unfinished": unfinished, "_in_callback": True}
 
         try:
             with workers(self.n_jobs) as team:
-                watch = start(X)
-                step = self._step(watch.last.copy(), X)
-                self._train(step, watch, rest, team, context, hooks, snapshot)
+                watch = start(rows)
+                self._train(watch, rows, kept_back, team, context, hooks, snapshot)
         except KeyboardInterrupt:
             if watch is None or not watch.n_epochs:
                 raise
             warnings.warn(_INTERRUPTED, stacklevel=4)
         if watch.diverged:
             warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=4)
-        self._publish(self._outcome(watch, watch.result))
+        result = watch.kept
+        if result.memory is None:  # training has gone on since
+            result.memory = new_memory(result.machine, self._optimizer())
+        self._publish(self._outcome(watch, result))
         try:
             context.call_on_fit_task_end(
                 **hooks,
                 reconstruction_attributes=lambda: (
-                    attributes(watch.result.copy()) | {"_in_callback": True}
+                    attributes(result.copy()) | {"_in_callback": True}
                 ),
             )
         except KeyboardInterrupt:
             warnings.warn(_INTERRUPTED, stacklevel=4)
+
+    def _split(self, rows, splitter):
+        """Return the rows to train on, and those that the splitter keeps back."""
+        if splitter is None:
+            return rows, None
+        train, kept_back = train_test_split(
+            np.arange(rows.n_rows),
+            test_size=self.validation_fraction,
+            random_state=splitter,
+        )
+        return rows.subset(train), rows.subset(kept_back)
 
     def _watch(self, state):
         """Return the watch that the stopping parameters ask for."""
@@ -178,9 +192,10 @@ class Fitting:
             found["validation_free_energy_curve_"] = before + watch.validation_curve
         return found
 
-    def _train(self, step, watch, rest, team, context, hooks, snapshot):
+    def _train(self, watch, rows, kept_back, team, context, hooks, snapshot):
         """Run epochs until all are done, or the watch or a callback says stop."""
-        evaluate = self._evaluator(step, rest, team)
+        step = self._step(watch.state, self._in_units(rows))
+        evaluate = self._evaluator(step, kept_back, team)
         schedule = SCHEDULES[self.learning_rate_schedule]
         first = watch.n_epochs
         trainer = epochs(
@@ -198,28 +213,30 @@ class Fitting:
         while watch.n_epochs < self.max_iter and not watch.is_over:
             task = context.subcontext(task_name="epoch")
             task.call_on_fit_task_begin(**hooks)
+            watch.secure()
             next(trainer)
-            watch.record(step.state, evaluate)
+            watch.record(evaluate)
             if self.verbose and not watch.diverged:
                 spent = time.perf_counter() - started
                 self._report(watch, step.rows.n_rows, spent / (watch.n_epochs - first))
             if task.call_on_fit_task_end(**hooks, reconstruction_attributes=snapshot):
                 break
 
-    def _evaluator(self, step, rest, team):
+    def _evaluator(self, step, kept_back, team):
         """Return a function that gives free energies of training and kept-back rows."""
         monitored = step.rows.subset(_spread(step.rows.n_rows))
-        kept = None if rest is None else self._rows(rest)
+        kept = None if kept_back is None else self._in_units(kept_back)
+        # No more at a time than training has in work, nor so few that calls count.
+        states = min(BLOCK_STATES, max(self.batch_size, BLOCK_STATES // 8))
+
+        def energy(rows):
+            found = estimate_rows(
+                step.state.machine, rows, 1, team, block_states=states
+            )
+            return -float(found.log_likelihood.mean())
 
         def evaluate():
-            machine = step.state.machine
-            energies = [
-                None
-                if rows is None
-                else -float(estimate_rows(machine, rows, 1, team)[0].mean())
-                for rows in (monitored, kept)
-            ]
-            return tuple(energies)
+            return energy(monitored), None if kept is None else energy(kept)
 
         return evaluate
 
@@ -248,8 +265,9 @@ class Fitting:
         first = not hasattr(self, "generative_coefs_")
         X = self._validate(X, reset=first)
         with workers(self.n_jobs) as team:
-            state = self._begin(X, X) if first else self._resume()
-            step = self._step(state, X)
+            rows = Rows(X)
+            state = self._begin(rows) if first else self._resume()
+            step = self._step(state, self._in_units(rows))
             trainer = epochs(
                 step,
                 n_epochs=1,
@@ -263,28 +281,32 @@ class Fitting:
             raise ValueError(DIVERGED)
         self._publish(attributes(state) | {"n_iter_": self.n_iter_ + 1})
 
-    def _begin(self, X, whole):
+    def _begin(self, rows):
         """Return the state to start from.
 
-        The kind of visible units is chosen from all rows, kept-back ones
-        included; means and spreads are those of the training rows X.
+        The kind of visible units is chosen from all data, kept-back rows
+        included; means and spreads are those of the training rows.
+
+        Parameters
+        ----------
+        rows : Rows
+            To train on, as they are in the data.
         """
-        inside, _ = inside_unit_interval(whole)
         self.visible_ = self.visible
         if self.visible == "auto":
+            inside = inside_unit_interval(rows)
             self.visible_ = "bernoulli" if inside else "gaussian"
         for name in _OPTIONAL_ATTRIBUTES:
             vars(self).pop(name, None)
         if self.visible_ == "gaussian":
             # Machines that are compared standardise by moments in common.
             common = getattr(self, "_common_moments", None)
-            self.location_, self.scale_ = common or moments(X)
+            self.location_, self.scale_ = common or moments(rows)
         self.n_iter_, self.free_energy_curve_ = 0, []
         generators = make_generators(self.random_state, 4)
-        rows = self._rows(X)
         machine = initial_machine(
-            rows,
-            visible_units(self.visible_, rows),
+            self._in_units(rows),
+            self.visible_,
             self._layer_sizes(),
             self.initial_activity,
             generators.pop(),
@@ -321,8 +343,7 @@ class Fitting:
         prior = state.machine.generative[-1]
         kind = optimizer.initial_state(prior).keys()
         if state.memory["generative"][-1].keys() != kind:
-            fresh = new_state(state.machine, optimizer, direction, [])
-            state.memory = fresh.memory
+            state.memory = new_memory(state.machine, optimizer)
         averages = direction.initial_averages(state.machine)
         if not direction.same_kind(state.averages, averages):
             state.averages = averages
@@ -331,13 +352,13 @@ class Fitting:
     def _optimizer(self):
         return OPTIMIZERS[self.optimizer](self.momentum)
 
-    def _step(self, state, X):
-        """Return the step that trains a state on rows."""
+    def _step(self, state, rows):
+        """Return the step that trains a state on rows in the machine's units."""
         rule = LEARNING_RULES[self.learning_rule]
         direction = DIRECTIONS[self.direction]
         return Step(
             state,
-            self._rows(X),
+            rows,
             rule=rule(
                 self.n_particles,
                 self.wake_share,
@@ -348,7 +369,7 @@ class Fitting:
             optimizer=self._optimizer(),
             apply=apply,
             resample=(
-                self.resample and self.visible_ == "bernoulli" and not is_binary(X)
+                self.resample and self.visible_ == "bernoulli" and not is_binary(rows.X)
             ),
             penalty=self.alpha,
             variance_floor=_VARIANCE_FLOOR,

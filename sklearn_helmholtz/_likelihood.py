@@ -201,7 +201,9 @@ def estimate(machine, x, n_particles, seed=0):
         )
 
 
-def estimate_rows(machine, rows, n_particles, team, seed=0):
+def estimate_rows(
+    machine, rows, n_particles, team, seed=0, *, block_states=BLOCK_STATES
+):
     """Return the :class:`Estimate` of many rows, block by block.
 
     Parameters
@@ -211,6 +213,9 @@ def estimate_rows(machine, rows, n_particles, team, seed=0):
     n_particles : int
     team : Workers
     seed : int
+
+    block_states : int
+        States that are in work at once, a thread.
     """
     machine = steady(machine)
     found = Estimate(*np.empty((3, rows.n_rows)))
@@ -220,7 +225,7 @@ def estimate_rows(machine, rows, n_particles, team, seed=0):
         for whole, values in zip(found, block, strict=True):
             whole[part] = values
 
-    size = max(BLOCK_STATES // n_particles, BLOCK_STATES // 8)
+    size = max(1, block_states // n_particles, block_states // 8)
     team.map_blocks(score, list(rows.blocks(size)))
     return found
 

@@ -524,17 +524,21 @@ class HelmholtzMachine(
 
     def _rows(self, X):
         """Return rows in the machine's units; X outside a Bernoulli's is an error."""
+        return self._in_units(Rows(X))
+
+    def _in_units(self, rows):
+        """Return rows of plain data in the machine's units, as `_rows` does."""
         if self.visible_ == "gaussian":
-            return Rows(X, location=self.location_, scale=self.scale_)
-        inside, (low, high) = inside_unit_interval(X)
-        if not inside:
+            return rows.seen_as(location=self.location_, scale=self.scale_)
+        low, high = rows.range
+        if not inside_unit_interval(rows):
             raise ValueError(
                 f"Bernoulli visible units need values in [0, 1], but X ranges from "
                 f"{low:g} to {high:g}. Scale it with "
                 "sklearn.preprocessing.MinMaxScaler(clip=True), or fit with "
                 "visible='gaussian'."
             )
-        return Rows(X, clip=low < 0 or high > 1)
+        return rows.seen_as(clip=low < 0 or high > 1)
 
     @property
     def _dtype(self):

@@ -41,6 +41,21 @@ def row_sum(a):
     return np.dot(a.reshape(-1, a.shape[-1]), ones).reshape(a.shape[:-1])
 
 
+def row_blocks(*arrays, n_values=2**15):
+    """Yield the same rows of arrays of one shape, about n_values at a time.
+
+    For passes one after another over the same values, which then meet them in the
+    processor's cache, and whose temporaries are small.
+    """
+    whole = arrays[0]
+    if whole.size <= n_values:
+        yield arrays
+        return
+    size = max(1, n_values * len(whole) // whole.size)
+    for start in range(0, len(whole), size):
+        yield tuple(array[start : start + size] for array in arrays)
+
+
 def row_dot(a, b):
     """Return the sum over the last axis of a * b, leading axes broadcast."""
     return np.einsum("...j,...j->...", a, b)

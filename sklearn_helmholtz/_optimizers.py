@@ -5,7 +5,17 @@ run beside other work and only the second touches the parameters: ``prepare``
 replaces the gradient by the step, ``apply`` adds it.
 """
 
+from itertools import chain
+
 import numpy as np
+
+from ._numerics import row_blocks
+
+
+def _blocks(gradient, *memories):
+    """Return blocks of the weights, then the bias, each with memory for them."""
+    arrays = zip((gradient.weights, gradient.bias), *memories, strict=True)
+    return chain.from_iterable(row_blocks(*group) for group in arrays)
 
 
 class SGD:
@@ -29,9 +39,7 @@ class SGD:
 
     def prepare(self, gradient, state, rate):
         """Replace the gradient's arrays by the step, and update the memory."""
-        for value, velocity in zip(
-            (gradient.weights, gradient.bias), state["velocity"], strict=True
-        ):
+        for value, velocity in _blocks(gradient, state["velocity"]):
             velocity *= velocity.dtype.type(self.momentum)
             velocity += value
             np.multiply(velocity, velocity.dtype.type(rate), out=value)
@@ -71,9 +79,8 @@ class Adam:
         state["n_updates"] += 1
         unbias_1 = 1 - self.beta_1 ** state["n_updates"]
         unbias_2 = 1 - self.beta_2 ** state["n_updates"]
-        values = gradient.weights, gradient.bias
-        memory = zip(values, state["mean"], state["square"], strict=True)
-        for value, mean, square in memory:
+        blocks = _blocks(gradient, state["mean"], state["square"])
+        for value, mean, square in blocks:
             scalar = value.dtype.type
             mean += scalar(1 - self.beta_1) * (value - mean)
             square += scalar(1 - self.beta_2) * (np.square(value) - square)

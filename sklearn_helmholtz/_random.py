@@ -7,6 +7,7 @@ depend on the row alone.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -65,15 +66,21 @@ def row_keys(X):
     ----------
     X : ndarray of shape (n_rows, n_features), float64
     """
-    n_features = X.shape[1]
-    on_grid = np.rint(X * _GRID)
+    on_grid = X * _GRID
+    np.rint(on_grid, out=on_grid)
     np.clip(on_grid, -_GRID_LIMIT, _GRID_LIMIT, out=on_grid)
-    n_bits = 53 - 15 - int(n_features).bit_length()
-    generator = np.random.Generator(np.random.SFC64(_SCORE_SEED))
-    multipliers = generator.integers(1, 2**n_bits, size=(2, n_features))
-    sums = np.dot(on_grid, multipliers.T.astype(np.float64)).astype(np.int64)
+    sums = np.dot(on_grid, _multipliers(X.shape[1])).astype(np.int64)
     low, high = sums.view(np.uint64).T
     return _mix64(low + _mix64(high))
+
+
+@lru_cache(maxsize=8)
+def _multipliers(n_features):
+    """Return the random integers of a row's key, float64 of shape (n_features, 2)."""
+    n_bits = 53 - 15 - int(n_features).bit_length()
+    generator = np.random.Generator(np.random.SFC64(_SCORE_SEED))
+    found = generator.integers(1, 2**n_bits, size=(2, n_features))
+    return found.T.astype(np.float64)
 
 
 class RowNoise:

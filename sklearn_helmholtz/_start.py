@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._belief_network import Layer, Machine
-from ._data import value_range
+from ._data import BLOCK_ROWS
 from ._units import Bernoulli, Gaussian
 
 #: Rounding (of a scaler, say) may leave [0, 1] by this many units in the last place.
@@ -16,14 +16,14 @@ _RECOGNITION_SPREAD = 0.1
 _CAUSE = np.sqrt(2)
 
 
-def inside_unit_interval(X):
-    """Return whether all values lie in [0, 1], up to rounding, and their range."""
-    low, high = value_range(X)
-    slack = _SLACK * np.finfo(X.dtype).eps
-    return -slack <= low and high <= 1 + slack, (low, high)
+def inside_unit_interval(rows):
+    """Return whether all values of the data lie in [0, 1], up to rounding."""
+    low, high = rows.range
+    slack = _SLACK * np.finfo(rows.X.dtype).eps
+    return -slack <= low and high <= 1 + slack
 
 
-def initial_machine(rows, units, sizes, activity, rng, *, lateral=False):
+def initial_machine(rows, visible, sizes, activity, rng, *, lateral=False):
     """Return networks to start from.
 
     All weights are small, and zero in the generative network but for those to
@@ -37,8 +37,8 @@ def initial_machine(rows, units, sizes, activity, rng, *, lateral=False):
     rows : Rows
         The first data, whose mean sets the visible bias.
 
-    units : Bernoulli or Gaussian
-        The visible units.
+    visible : {"bernoulli", "gaussian"}
+        Kind of the visible units.
 
     sizes : sequence of int
         Units of the hidden layers, bottom-up.
@@ -52,45 +52,59 @@ def initial_machine(rows, units, sizes, activity, rng, *, lateral=False):
         Whether recognition units see those before them in their layer.
     """
     dtype = rows.X.dtype
-    means = [_mean(rows), *(np.full(size, activity) for size in sizes)]
+    mean = _mean(rows)
     logit = np.log(activity) - np.log1p(-activity)
-    recognition = []
-    for parent_mean, size in zip(means[:-1], sizes, strict=True):
-        n_parents = len(parent_mean)
-        weights = rng.standard_normal((n_parents, size))
-        weights *= _RECOGNITION_SPREAD / np.sqrt(n_parents)
-        bias = logit - parent_mean @ weights
-        recognition.append(
-            Layer(weights.astype(dtype), bias.astype(dtype), Bernoulli())
-        )
-    visible_bias = means[0]
-    if units.binary:
+    biases = [np.full(size, logit) for size in sizes]
+    recognition = _recognition(mean, biases, activity, rng, dtype)
+    if visible == "bernoulli":
         # One row of each kind more keeps the logits finite.
-        smoothed = (means[0] * rows.n_rows + 1) / (rows.n_rows + 2)
-        visible_bias = np.log(smoothed) - np.log1p(-smoothed)
-    biases = [visible_bias, *(np.full(size, logit) for size in sizes)]
-    generative = []
-    for index, bias in enumerate(biases):
-        n_parents = sizes[index] if index < len(sizes) else 0
-        weights = np.zeros((n_parents, len(bias)))
+        smoothed = (mean * rows.n_rows + 1) / (rows.n_rows + 2)
+        mean = np.log(smoothed) - np.log1p(-smoothed)
+        units = Bernoulli()
+    else:
+        units = Gaussian(_variance(rows, mean).astype(dtype))
+    generative = _generative([mean, *biases], units, rng, dtype)
+    beside = [np.zeros((size, size), dtype) for size in sizes if lateral]
+    beside = [Layer(weights, weights[0].copy(), Bernoulli()) for weights in beside]
+    return Machine(generative, recognition, tuple(beside))
+
+
+def _recognition(mean, biases, activity, rng, dtype):
+    """Return recognition layers that are active so much at the mean row."""
+    layers = []
+    for bias in biases:
+        weights = np.empty((len(mean), len(bias)), dtype)
+        spread = _RECOGNITION_SPREAD / np.sqrt(len(mean))
+        _fill(weights, lambda shape, s=spread: s * rng.standard_normal(shape))
+        # einsum casts in blocks, where a product would copy all of the weights.
+        sent = np.einsum("i,ij->j", mean, weights)
+        layers.append(Layer(weights, (bias - sent).astype(dtype), Bernoulli()))
+        mean = np.full(len(bias), activity)
+    return tuple(layers)
+
+
+def _generative(biases, units, rng, dtype):
+    """Return generative layers, the visible one of some units."""
+    layers = []
+    above = [*biases[1:], biases[0][:0]]
+    for index, (bias, parents) in enumerate(zip(biases, above, strict=True)):
+        weights = np.zeros((len(parents), len(bias)), dtype)
         if not index and units.binary:
-            weights += rng.uniform(0, _CAUSE / np.sqrt(n_parents), weights.shape)
+            largest = _CAUSE / np.sqrt(len(parents))
+            _fill(weights, lambda shape, c=largest: rng.uniform(0, c, shape))
         kind = Bernoulli() if index else units
-        generative.append(Layer(weights.astype(dtype), bias.astype(dtype), kind))
-    beside = ()
-    if lateral:
-        beside = tuple(
-            Layer(
-                np.zeros((size, size), dtype=dtype),
-                np.zeros(size, dtype=dtype),
-                Bernoulli(),
-            )
-            for size in sizes
-        )
-    return Machine(tuple(generative), tuple(recognition), beside)
+        layers.append(Layer(weights, bias.astype(dtype), kind))
+    return tuple(layers)
 
 
-def _mean(rows, block_size=4096):
+def _fill(weights, draw, n_rows=64):
+    """Fill weights with float64 draws, some rows at a time to save memory."""
+    for start in range(0, len(weights), n_rows):
+        part = weights[start : start + n_rows]
+        part[...] = draw(part.shape)
+
+
+def _mean(rows, block_size=BLOCK_ROWS):
     """Return the mean row, summed in float64."""
     total = np.zeros(rows.n_features)
     for part in rows.blocks(block_size):
@@ -98,17 +112,12 @@ def _mean(rows, block_size=4096):
     return total / rows.n_rows
 
 
-def visible_units(kind, rows, block_size=4096):
-    """Return the units of a kind of visible layer.
+def _variance(rows, mean, block_size=BLOCK_ROWS):
+    """Return the rows' variance, drawn towards the spread of one by a row more.
 
-    Gaussian ones start with the rows' own variance, drawn towards the spread
-    of one by a row more: rows standardised by others' moments may be
-    constant.
+    Rows standardised by others' moments may be constant.
     """
-    if kind == "bernoulli":
-        return Bernoulli()
-    mean = _mean(rows)
     total = np.ones(rows.n_features)
     for part in rows.blocks(block_size):
         total += np.square(rows.take(part) - mean).sum(axis=0)
-    return Gaussian((total / (rows.n_rows + 1)).astype(rows.X.dtype))
+    return total / (rows.n_rows + 1)

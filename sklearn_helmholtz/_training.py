@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from ._belief_network import Machine, Scratch
+from ._numerics import row_blocks
 from ._parallel import quiet
 from ._random import HALF_RANGE, Stream
 
@@ -27,8 +28,9 @@ class TrainingState:
     machine : Machine
         The parameters; changed in place.
 
-    memory : dict of str to list of dict
-        The optimiser's memory by network and layer.
+    memory : dict of str to list of dict, or None
+        The optimiser's memory by network and layer; None in a copy that was
+        made without it.
 
     averages : dict of str to list, or None
         The direction's running averages by network and layer.
@@ -51,20 +53,32 @@ class TrainingState:
         """Return an independent copy with writeable arrays."""
         return copy.deepcopy(self)
 
+    def without_memory(self):
+        """Return an independent copy that lacks the optimiser's memory."""
+        found = copy.copy(self)
+        found.memory = None
+        return found.copy()
+
+    def take(self, other):
+        """Become a copy of another state, but for the optimiser's memory.
+
+        The parameters are copied into the arrays that are there.
+        """
+        arrays = zip(self.machine.arrays(), other.machine.arrays(), strict=True)
+        for mine, theirs in arrays:
+            np.copyto(mine, theirs)
+        self.averages = copy.deepcopy(other.averages)
+        self.generators = copy.deepcopy(other.generators)
+        self.n_steps = other.n_steps
+
     def is_sound(self):
         """Return whether all parameters are finite and of a sensible size."""
-        arrays = [
-            array
-            for network in self.machine
-            for layer in network
-            for array in layer[:2]
-            if array.size
-        ]
-        units = self.machine.generative[0].units
-        if not units.binary:
-            arrays.append(units.variance)
         # A comparison with NaN is false.
-        return all(np.abs(array).max() < _LARGEST_PARAMETER for array in arrays)
+        return all(
+            array.min() > -_LARGEST_PARAMETER and array.max() < _LARGEST_PARAMETER
+            for array in self.machine.arrays()
+            if array.size
+        )
 
 
 class Step:
@@ -204,9 +218,9 @@ class Step:
                 # No unit sees itself or one that comes after it.
                 gradient.weights[...] = np.triu(gradient.weights, 1)
             if self.penalty:
-                gradient.weights -= gradient.weights.dtype.type(self.penalty) * (
-                    layer.weights
-                )
+                penalty = layer.weights.dtype.type(self.penalty)
+                for slope, weights in row_blocks(gradient.weights, layer.weights):
+                    slope -= penalty * weights
             self.direction.precondition(network, number, gradient)
             self.optimizer.prepare(gradient, self.state.memory[network][number], rate)
             self.direction.finish(network, number, gradient)

@@ -6,12 +6,16 @@ import numpy as np
 
 
 class Watch:
-    """Follows the free energy from epoch to epoch.
+    """Follows the free energy from epoch to epoch, and keeps a state that is whole.
+
+    Training changes `state` in place. `kept` is the state to keep, whatever
+    happens: `state` itself where it is that one, from an epoch's end to the
+    beginning of the next; a copy of it while an epoch is under way.
 
     Parameters
     ----------
     state : TrainingState
-        The state before the first epoch; train on a copy of it.
+        The state before the first epoch.
 
     tol : float
         An improvement, in nats, must be larger to count.
@@ -30,7 +34,8 @@ class Watch:
         self.curve = []
         self.validation_curve = []
         self.diverged = False
-        self.last = self.best = state
+        self.state = self.kept = state
+        self._spare = None
         self._lowest = np.inf
         self._n_stale = 0
 
@@ -40,45 +45,55 @@ class Watch:
         return len(self.curve)
 
     @property
-    def result(self):
-        """The state to keep."""
-        return self.best if self.keep_best else self.last
-
-    @property
     def is_over(self):
         """Whether patience has run out or training diverged."""
         stale = self.patience is not None and self._n_stale >= self.patience
         return stale or self.diverged
 
     def copy(self):
-        """Return a copy that later epochs leave alone."""
-        return copy.copy(self)
+        """Return an independent copy."""
+        found = copy.copy(self)
+        if self.kept is self.state:
+            found._spare = None  # out of date
+        return copy.deepcopy(found)
 
-    def record(self, state, evaluate):
+    def secure(self):
+        """Copy the state to keep if it is the one that training is to change.
+
+        Into the same arrays every time: until all of them are copied, the state
+        itself is whole, and the one that is kept.
+        """
+        if self.kept is not self.state:
+            return
+        if self._spare is None:
+            self._spare = self.state.without_memory()
+        else:
+            self._spare.take(self.state)
+        self.kept = self._spare
+
+    def record(self, evaluate):
         """Take in the state after an epoch, whole or, if interrupted, not at all.
 
         Parameters
         ----------
-        state : TrainingState
-
         evaluate : callable
             Returns the free energies of training and validation rows, the
             second None where there are none.
         """
-        energy, validation = evaluate() if state.is_sound() else (np.nan, None)
+        energy, validation = evaluate() if self.state.is_sound() else (np.nan, None)
         if not np.isfinite(energy):
             self.diverged = True
             return
         watched = validation if self.keep_best else energy
         improved = watched < self._lowest - self.tol
         news = {
-            "last": state.copy(),
             "curve": [*self.curve, energy],
             "_n_stale": 0 if improved else self._n_stale + 1,
+            "_lowest": min(watched, self._lowest),
         }
         if validation is not None:
             news["validation_curve"] = [*self.validation_curve, validation]
-        if watched < self._lowest:
-            news |= {"_lowest": watched, "best": news["last"]}
+        if watched < self._lowest or not self.keep_best:
+            news["kept"] = self.state
         # One call into C, which no signal can cut in two.
         vars(self).update(news)

@@ -149,3 +149,16 @@ def test_logits_are_put_where_asked():
     layer = random_machine((5, 4)).recognition[0]
     out = np.empty((3, 4))
     assert layer.logits(np.ones((3, 5)), out=out) is out
+
+
+def test_scratch_gives_arrays_of_one_name_the_same_memory():
+    scratch = Scratch(np.float32)
+    whole, part = scratch("state", (100, 7)), scratch("state", (13, 7))
+    assert np.shares_memory(whole, part)
+    assert not np.shares_memory(whole, scratch("residual", (100, 7)))
+    for array, shape in ((whole, (100, 7)), (part, (13, 7))):
+        assert array.shape == shape
+        assert array.dtype == np.float32
+        assert array.flags.c_contiguous
+        assert scratch("state", shape) is array
+    assert scratch("state", (200, 7)).shape == (200, 7)

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine, fit_distributed
+from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._distributed import _generator
 from sklearn_helmholtz._fitted import attributes
 from sklearn_helmholtz._learning_rules import Lane
@@ -124,7 +125,7 @@ def fit_jointly(machine, blocks, order_of, share):
     As `fit_distributed` does, for blocks of one size that `share` divides.
     """
     first = machine._validate(blocks[0], reset=True)
-    state = machine._begin(first, first)
+    state = machine._begin(Rows(first))
     seed = int(state.generators[0].integers(2**31))
     n_steps = len(first) // share
     for epoch in range(machine.max_iter):
@@ -137,7 +138,7 @@ def fit_jointly(machine, blocks, order_of, share):
             state.generators[1:] = [
                 _generator((seed, 1, epoch, number, k)) for k in range(len(blocks))
             ]
-            step = machine._step(state, joint)
+            step = machine._step(state, machine._rows(joint))
             step.rule = InBlocks(step.rule, [share] * len(blocks))
             assert all(isinstance(stream, Stream) for stream in step.streams)
             factor = 1 - (epoch + number / n_steps) / machine.max_iter
