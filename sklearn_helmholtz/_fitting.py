@@ -311,6 +311,7 @@ class Fitting:
             self.initial_activity,
             generators.pop(),
             lateral=self.lateral,
+            shared=LEARNING_RULES[self.learning_rule].shares_weights,
         )
         return new_state(
             machine, self._optimizer(), DIRECTIONS[self.direction], generators
@@ -356,6 +357,12 @@ class Fitting:
         """Return the step that trains a state on rows in the machine's units."""
         rule = LEARNING_RULES[self.learning_rule]
         direction = DIRECTIONS[self.direction]
+        if rule.shares_weights and direction.informed:
+            raise ValueError(
+                f"direction={self.direction!r} measures each network by itself, which "
+                f"would part the weights that learning_rule={self.learning_rule!r} "
+                "shares. Choose direction='centred' or 'plain'."
+            )
         return Step(
             state,
             rows,

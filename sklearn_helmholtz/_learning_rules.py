@@ -8,12 +8,16 @@ on its parent. A phase is a generator of such regressions for some rows:
 - sleep: states dreamt by the generative network teach the recognition network
   (Hinton et al. 1995);
 - reweighted wake: several recognised particles a row, weighted by
-  p(x, s) / q(s | x), teach both (Bornschein & Bengio 2015).
+  p(x, s) / q(s | x), teach both (Bornschein & Bengio 2015);
+- contrast: states recognised from data teach the generative network, and what
+  it makes of them, one layer down, teaches the recognition network. With
+  weights in common that is contrastive divergence (Hinton 2002).
 
 Its caller must use a regression before it asks for the next: they share
 arrays.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -73,25 +77,44 @@ def wake(machine, x, rng, scratch, weight, *, informed=False):
     states = up_pass(machine, x, rng, scratch)
     parents = [*states[1:], None]
     for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
-        layer = machine.generative[index]
         out = scratch(("residual", index), child.shape)
-        yield _generative(index, layer, parent, child, weight, out, informed)
+        logits = machine.generative[index].logits(parent, out=out)
+        yield _generative(machine, index, logits, parent, child, weight, out, informed)
 
 
 def sleep(machine, n_rows, rng, scratch, weight, *, informed=False):
     """Yield the recognition network's regressions on n_rows dreamt states."""
     states = down_pass(machine.generative, n_rows, rng, scratch)
-    for index, layer in enumerate(machine.recognition):
-        parent, child = states[index], states[index + 1]
-        logits = layer.logits(parent, out=scratch(("residual", index), child.shape))
-        logits = machine.with_lateral(index, logits, child)
-        information = _information(layer, logits, weight) if informed else None
-        residual = layer.units.residual(child, logits, out=logits)
-        residual *= weight
-        rest = residual, None, information
-        yield Regression("recognition", index, parent, *rest)
-        if machine.lateral:
-            yield Regression("lateral", index, child, *rest)
+    for index, (parent, child) in enumerate(pairwise(states)):
+        yield from _recognition(
+            machine, index, parent, child, weight, scratch, informed
+        )
+
+
+def contrast(machine, x, rng, scratch, weight, *, informed=False):
+    """Yield both networks' regressions between recognised states and their echoes.
+
+    An echo is what the generative network makes of recognised states, one layer
+    down; the recognition network learns to tell them from it.
+
+    Parameters
+    ----------
+    machine, x, rng, scratch, weight, informed
+        As for :func:`wake`.
+    """
+    states = up_pass(machine, x, rng, scratch)
+    for index, (child, parent) in enumerate(pairwise(states)):
+        layer = machine.generative[index]
+        out = scratch(("residual", index), child.shape)
+        logits = layer.logits(parent, out=out)
+        echo = scratch(("echo", index), child.shape)
+        echo = layer.units.sample(logits, rng, child.shape, out=echo)
+        yield _generative(machine, index, logits, parent, child, weight, out, informed)
+        yield from _recognition(machine, index, echo, parent, weight, scratch, informed)
+    top, child = len(machine.recognition), states[-1]
+    logits = machine.generative[top].logits(None)
+    out = scratch(("residual", top), child.shape)
+    yield _generative(machine, top, logits, None, child, weight, out, informed)
 
 
 def _information(layer, logits, weight):
@@ -99,9 +122,23 @@ def _information(layer, logits, weight):
     return layer.units.information(logits) * weight
 
 
-def _generative(index, layer, parent, child, weight, out, informed):
+def _recognition(machine, index, parent, child, weight, scratch, informed):
+    """Yield the regressions of states index + 1 on those below, and beside, them."""
+    layer = machine.recognition[index]
+    logits = layer.logits(parent, out=scratch(("residual", index), child.shape))
+    logits = machine.with_lateral(index, logits, child)
+    information = _information(layer, logits, weight) if informed else None
+    residual = layer.units.residual(child, logits, out=logits)
+    residual *= weight
+    rest = residual, None, information
+    yield Regression("recognition", index, parent, *rest)
+    if machine.lateral:
+        yield Regression("lateral", index, child, *rest)
+
+
+def _generative(machine, index, logits, parent, child, weight, out, informed):
     """Return the regression of child on parent with one weight for all rows."""
-    logits = layer.logits(parent, out=out)
+    layer = machine.generative[index]
     information = None
     if informed:
         information = _information(layer, np.broadcast_to(logits, child.shape), weight)
@@ -264,6 +301,9 @@ class LearningRule:
         Whether regressions carry the units' information.
     """
 
+    #: Whether a recognition layer's weights are the generative ones' transpose.
+    shares_weights = False
+
     def __init__(self, n_particles, wake_share, sleep_share, *, informed=False):
         self.n_particles = n_particles
         self.informed = informed
@@ -306,14 +346,40 @@ class LearningRule:
         return sleep(machine, n_rows, rng, scratch, weight, informed=self.informed)
 
 
-def wake_sleep(n_particles, wake_share, sleep_share, *, informed=False):
-    """Return the wake-sleep rule; the arguments are those of its generalisation."""
-    return LearningRule(
-        n_particles=1, wake_share=0.0, sleep_share=1.0, informed=informed
-    )
+class WakeSleep(LearningRule):
+    """Wake-sleep; the arguments are those of its generalisation."""
+
+    def __init__(self, n_particles, wake_share, sleep_share, *, informed=False):
+        super().__init__(1, wake_share=0.0, sleep_share=1.0, informed=informed)
+
+
+class ContrastiveDivergence(LearningRule):
+    """Contrastive divergence: networks that share their weights, and echoes.
+
+    The sum of the two networks' regressions on a pair of layers is the gradient
+    h x^T - h' x'^T of Hinton (2002), with h recognised from x, x' the echo of h,
+    and h' the means recognised from x'.
+    """
+
+    shares_weights = True
+
+    def lanes(self, n_rows):
+        """Return lanes that take half of the rows each."""
+        cut = n_rows // 2
+        parts = slice(0, cut), slice(cut, n_rows)
+        return [Lane((("wake", rows),), ()) for rows in parts if rows.stop > rows.start]
+
+    def wake(self, machine, x, rng, scratch, weight):
+        """Yield the regressions of both networks."""
+        return contrast(machine, x, rng, scratch, weight, informed=self.informed)
+
+    def sleep(self, machine, n_rows, rng, scratch, weight):
+        """Yield nothing: there are no dreams."""
+        return iter(())
 
 
 LEARNING_RULES = {
-    "wake-sleep": wake_sleep,
+    "wake-sleep": WakeSleep,
     "reweighted-wake-sleep": LearningRule,
+    "contrastive-divergence": ContrastiveDivergence,
 }

@@ -23,7 +23,9 @@ def inside_unit_interval(rows):
     return -slack <= low and high <= 1 + slack
 
 
-def initial_machine(rows, visible, sizes, activity, rng, *, lateral=False):
+def initial_machine(
+    rows, visible, sizes, activity, rng, *, lateral=False, shared=False
+):
     """Return networks to start from.
 
     All weights are small, and zero in the generative network but for those to
@@ -50,6 +52,9 @@ def initial_machine(rows, visible, sizes, activity, rng, *, lateral=False):
 
     lateral : bool, default=False
         Whether recognition units see those before them in their layer.
+
+    shared : bool, default=False
+        Whether generative weights are the recognition weights' transpose.
     """
     dtype = rows.X.dtype
     mean = _mean(rows)
@@ -64,6 +69,10 @@ def initial_machine(rows, visible, sizes, activity, rng, *, lateral=False):
     else:
         units = Gaussian(_variance(rows, mean).astype(dtype))
     generative = _generative([mean, *biases], units, rng, dtype)
+    if shared:
+        for down, up in zip(generative[:-1], recognition, strict=True):
+            down.weights[...] = up.weights.T
+            down.bias[...] -= activity * down.weights.sum(axis=0)
     beside = [np.zeros((size, size), dtype) for size in sizes if lateral]
     beside = [Layer(weights, weights[0].copy(), Bernoulli()) for weights in beside]
     return Machine(generative, recognition, tuple(beside))

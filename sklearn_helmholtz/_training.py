@@ -153,9 +153,14 @@ class Step:
         owned : collection of str
             Networks whose lane has turned their gradients into steps.
         """
+        rest = [network for network in NETWORKS if network not in owned]
+        for network in rest:
+            self._merge(network)
+        if self.rule.shares_weights:
+            self._share()
+        for network in rest:
+            self._prepare(network, rate)
         for network in NETWORKS:
-            if network not in owned:
-                self._prepare(network, rate)
             self._apply(network, squares)
         self.state.n_steps += 1
 
@@ -192,6 +197,7 @@ class Step:
                 if regression.squares is not None:
                     squares = squares + regression.squares
         for network in lane.owns:
+            self._merge(network)
             self._prepare(network, rate)
         return squares
 
@@ -205,12 +211,10 @@ class Step:
             np.less(stream.bits(shape).astype(x.dtype), x, out=x)
         return x
 
-    def _prepare(self, network, rate):
-        """Turn a network's gradients into steps."""
-        layers = getattr(self.state.machine, network)
-        for number, layer in enumerate(layers):
-            key = network, number
-            found = self._found(key)
+    def _merge(self, network):
+        """Add up the lanes' gradients of a network, and the penalty's."""
+        for number, layer in enumerate(getattr(self.state.machine, network)):
+            found = self._found((network, number))
             if not found:
                 continue  # both shares are 0: nothing teaches this network
             gradient = self.direction.merge(found)
@@ -221,9 +225,22 @@ class Step:
                 penalty = layer.weights.dtype.type(self.penalty)
                 for slope, weights in row_blocks(gradient.weights, layer.weights):
                     slope -= penalty * weights
-            self.direction.precondition(network, number, gradient)
-            self.optimizer.prepare(gradient, self.state.memory[network][number], rate)
-            self.direction.finish(network, number, gradient)
+
+    def _share(self):
+        """Give both networks' weights the sum of their gradients."""
+        for number in range(len(self.state.machine.recognition)):
+            up = self._found(("recognition", number))[0].weights
+            down = self._found(("generative", number))[0].weights
+            up += down.T
+            down[...] = up.T
+
+    def _prepare(self, network, rate):
+        """Turn a network's gradients into steps."""
+        for number, memory in enumerate(self.state.memory[network]):
+            for gradient in self._found((network, number))[:1]:
+                self.direction.precondition(network, number, gradient)
+                self.optimizer.prepare(gradient, memory, rate)
+                self.direction.finish(network, number, gradient)
 
     def _found(self, key):
         """Return the gradients of a layer that this step's lanes have filled."""

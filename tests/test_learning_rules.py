@@ -16,6 +16,7 @@ from sklearn_helmholtz._belief_network import Scratch
 from sklearn_helmholtz._learning_rules import (
     LEARNING_RULES,
     LearningRule,
+    contrast,
     reweighted_wake,
     sleep,
     wake,
@@ -108,6 +109,35 @@ def test_expected_sleep_update_is_the_gradient(sizes, lateral, monkeypatch):
 
     for network in ["recognition", *(["lateral"] if lateral else [])]:
         assert_is_gradient(totals, objective, machine, network)
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+def test_expected_contrast_of_shared_weights_is_contrastive_divergence(
+    gaussian, monkeypatch
+):
+    machine = random_machine((3, 2), gaussian=gaussian)
+    down, up = machine.generative[0], machine.recognition[0]
+    np.copyto(down.weights, up.weights.T)
+    x, h = np.array([[1.0, 0.0, 1.0]]), np.array([[0.0, 1.0]])
+    mean = down.units.mean(h @ down.weights + down.bias)
+    monkeypatch.setattr(_learning_rules, "up_pass", lambda *_: [x, h])
+    if gaussian:  # symmetric about the mean, so that their average is it
+        steps = [*np.eye(3), *-np.eye(3)]
+        echoes = [(mean + step, 1 / 6) for step in steps]
+    else:
+        echoes = [
+            (np.array([echo]), np.prod(np.where(echo, mean, 1 - mean)))
+            for echo in oracles.all_states(3)
+        ]
+    totals, expected = {}, x.T @ h
+    for echo, chance in echoes:
+        monkeypatch.setattr(type(down.units), "sample", lambda *_, e=echo, **__: e)
+        regressions = contrast(machine, x, None, Scratch(float), 0.5)
+        collect(regressions, 2 * chance, totals)
+        again = up.units.mean(echo @ up.weights + up.bias)
+        expected = expected - chance * echo.T @ again
+    found = totals["recognition", 0][0] + totals["generative", 0][0].T
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -427,7 +457,7 @@ def test_information_is_there_where_it_is_asked_for(name, informed):
             assert (each.information is not None) == bool(informed)
 
 
-@pytest.mark.parametrize("phase", [wake, sleep, reweighted_wake])
+@pytest.mark.parametrize("phase", [wake, sleep, reweighted_wake, contrast])
 def test_phases_carry_no_information_unless_asked(phase):
     machine = random_machine((4, 3))
     data = 5 if phase is sleep else np.ones((5, 4))

@@ -13,7 +13,12 @@ from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._directions import Plain
 from sklearn_helmholtz._fitted import new_state
-from sklearn_helmholtz._learning_rules import Lane, LearningRule, Regression
+from sklearn_helmholtz._learning_rules import (
+    LEARNING_RULES,
+    Lane,
+    LearningRule,
+    Regression,
+)
 from sklearn_helmholtz._optimizers import SCHEDULES, SGD, apply
 from sklearn_helmholtz._parallel import run_in_turn
 from sklearn_helmholtz._random import make_generators
@@ -27,6 +32,8 @@ SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
 
 class GivenRegression:
     """A rule whose residual is the row itself, its parent the row's first half."""
+
+    shares_weights = False
 
     def lanes(self, n_rows):
         halves = slice(0, n_rows // 2), slice(n_rows // 2, n_rows)
@@ -216,10 +223,47 @@ def test_interrupt_before_an_epoch_is_done_changes_nothing(method, fitted, monke
         np.testing.assert_array_equal(parameters(machine), weights)
 
 
+# ------------------------------------------------------------- shared weights
+
+
+@pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("direction", ["plain", "centred"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_weights_that_are_shared_stay_the_same(visible, direction, optimizer):
+    X = binary_rows()
+    machine = HelmholtzMachine(
+        learning_rule="contrastive-divergence",
+        visible=visible,
+        direction=direction,
+        optimizer=optimizer,
+        learning_rate=0.01,
+        alpha=1e-3,
+        lateral=True,
+        **SMALL,
+    ).fit(X)
+    before = parameters(machine)
+    machine.partial_fit(X)
+    assert not np.array_equal(before, parameters(machine))
+    pairs = zip(machine.generative_coefs_, machine.recognition_coefs_, strict=True)
+    for down, up in pairs:
+        np.testing.assert_array_equal(down, up.T)
+
+
+def test_natural_direction_refuses_to_share_weights():
+    X = binary_rows()
+    machine = HelmholtzMachine(direction="natural", **SMALL).fit(X)
+    machine.set_params(learning_rule="contrastive-divergence")
+    before = parameters(machine)
+    for method in (machine.fit, machine.partial_fit):
+        with pytest.raises(ValueError, match="direction='natural'"):
+            method(X)
+        np.testing.assert_array_equal(parameters(machine), before)
+
+
 # ------------------------------------------------------ same seed, same weights
 
 
-@pytest.mark.parametrize("rule", ["wake-sleep", "reweighted-wake-sleep"])
+@pytest.mark.parametrize("rule", LEARNING_RULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_weights_depend_on_the_seed_and_not_on_the_threads(rule, dtype, monkeypatch):
     monkeypatch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
@@ -238,7 +282,7 @@ def test_weights_depend_on_the_seed_and_not_on_the_threads(rule, dtype, monkeypa
     assert not np.array_equal(parameters(other), parameters(fits[0]))
 
 
-@pytest.mark.parametrize("rule", ["wake-sleep", "reweighted-wake-sleep"])
+@pytest.mark.parametrize("rule", LEARNING_RULES)
 def test_one_pass_of_fit_equals_partial_fit(rule):
     X = binary_rows()
     settings = SMALL | {"max_iter": 1, "shuffle": False, "learning_rule": rule}
