@@ -72,13 +72,16 @@ class HelmholtzMachine(
         Whether grey values are drawn to binary afresh at every visit in
         training, or enter as they are. Only for Bernoulli units.
 
-    learning_rule : {"wake-sleep", "reweighted-wake-sleep"}, \
-            default="reweighted-wake-sleep"
+    learning_rule : {"wake-sleep", "reweighted-wake-sleep", \
+            "contrastive-divergence"}, default="reweighted-wake-sleep"
         "wake-sleep" [2]_ teaches the generative network on recognised data and
         the recognition network on dreams. "reweighted-wake-sleep" [3]_ draws
         `n_particles` recognised states a row, weights them by
         p(x, s) / q(s | x), and lets them teach both networks: better
-        likelihoods at a higher cost.
+        likelihoods at a higher cost. "contrastive-divergence" [4]_ is for
+        codes before a classifier: the networks share their weights, and each
+        layer learns to tell the one below from what it would make of it. Its
+        likelihoods are poor.
 
     n_particles : int, default=5
         Recognised states a row, K. Only for "reweighted-wake-sleep".
@@ -259,6 +262,9 @@ class HelmholtzMachine(
        1995.
 
     .. [3] J. Bornschein and Y. Bengio, "Reweighted wake-sleep", ICLR 2015.
+
+    .. [4] G. E. Hinton, "Training products of experts by minimizing contrastive
+       divergence", Neural Computation 14, 1771-1800, 2002.
 
     Examples
     --------
@@ -647,7 +653,7 @@ class HelmholtzMachine(
         The chain's stationary distribution is the model's p(missing | seen),
         whatever the recognition network is worth: it proposes hidden states,
         and a resampling among the present ones and those proposed makes up for
-        what it gets wrong [4]_. A row given several times gets independent
+        what it gets wrong [5]_. A row given several times gets independent
         draws: multiple imputation.
 
         Parameters
@@ -684,7 +690,7 @@ class HelmholtzMachine(
 
         References
         ----------
-        .. [4] C. Andrieu, A. Lee and M. Vihola, "Uniform ergodicity of the
+        .. [5] C. Andrieu, A. Lee and M. Vihola, "Uniform ergodicity of the
            iterated conditional SMC and geometric ergodicity of particle Gibbs
            samplers", Bernoulli 24, 842-872, 2018.
 

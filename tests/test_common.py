@@ -31,6 +31,7 @@ ESTIMATORS = [
     HelmholtzMachine(hidden_layer_sizes=(8, 4), max_iter=5),
     HelmholtzMachine(visible="gaussian", **SMALL),
     HelmholtzMachine(learning_rule="wake-sleep", direction="plain", **SMALL),
+    HelmholtzMachine(learning_rule="contrastive-divergence", **SMALL),
     HelmholtzMachine(optimizer="adam", learning_rate=1e-3, code="top", **SMALL),
     HelmholtzMachine(early_stopping=True, tol=1e-3, code=0, **SMALL),
     HelmholtzMachine(lateral=True, **SMALL),

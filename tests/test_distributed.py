@@ -157,6 +157,7 @@ def shuffled(seed, epoch, block):
     [
         {},
         {"learning_rule": "wake-sleep"},
+        {"learning_rule": "contrastive-divergence"},
         {"optimizer": "adam", "learning_rate": 0.01, "direction": "plain"},
         {"lateral": True, "alpha": 1e-3},
         {"visible": "gaussian"},

@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._learning_rules import LEARNING_RULES
 
 QUICK = settings(
     max_examples=100,
@@ -39,7 +40,7 @@ def usual_or_any(usual, low, high, **ends):
 SETTINGS = {
     "hidden_layer_sizes": st.lists(st.integers(1, 20), min_size=1, max_size=3),
     "resample": st.booleans(),
-    "learning_rule": st.sampled_from(["wake-sleep", "reweighted-wake-sleep"]),
+    "learning_rule": st.sampled_from(sorted(LEARNING_RULES)),
     "n_particles": st.integers(1, 20),
     "wake_share": usual_or_any([0, 0.5, 1, 3], 0, 1e300),
     "sleep_share": usual_or_any([0, 0.5, 1, 3], 0, 1e300),
@@ -97,7 +98,11 @@ def datasets(draw, kinds=tuple(VALUES)):
 @st.composite
 def machines(draw):
     """Return an estimator with any allowed settings."""
-    return HelmholtzMachine(**draw(st.fixed_dictionaries({}, optional=SETTINGS)))
+    chosen = draw(st.fixed_dictionaries({}, optional=SETTINGS))
+    if chosen.get("learning_rule") == "contrastive-divergence":
+        # The natural direction is refused there.
+        chosen["direction"] = draw(st.sampled_from(["plain", "centred"]))
+    return HelmholtzMachine(**chosen)
 
 
 def fitted(machine, X):
