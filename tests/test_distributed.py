@@ -112,6 +112,7 @@ class InBlocks:
     def __init__(self, rule, sizes):
         self.rule, self.sizes = rule, sizes
         self.wake, self.sleep = rule.wake, rule.sleep
+        self.shares_weights = rule.shares_weights
 
     def lanes(self, n_rows):
         stops = np.cumsum(self.sizes)
