@@ -203,9 +203,7 @@ def machine(columns, seed, **settings):
 
 OURS = {
     "learning_rule": "contrastive-divergence",
-    "learning_rate": 0.3,
     "alpha": 1.5e-4,
-    "resample": False,
     "max_iter": 20,
 }
 

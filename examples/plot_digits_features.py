@@ -50,7 +50,7 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.2, random_
 # Three classifiers. They differ in what the logistic regression gets to read:
 # 64 pixels, or 200 columns of codes. Codes are standardised, as hidden units
 # are on for as few images as a tenth of them. Contrastive divergence is the learning
-# rule for codes, and grey pixels enter it as they are.
+# rule for codes.
 #
 # Learning rates and epochs of both are those that ``benchmarks/features.py`` chooses
 # on a part of the training rows. A moved copy of a test digit may be among these, as
@@ -61,7 +61,6 @@ machine = HelmholtzMachine(
     learning_rule="contrastive-divergence",
     learning_rate=0.5,
     alpha=1.5e-4,
-    resample=False,
     max_iter=30,
     random_state=0,
 )

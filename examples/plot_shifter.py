@@ -117,15 +117,15 @@ upper, lower = dreams[:, :8], dreams[:, 16:24]
 for state, name in (1, "on"), (0, "off"):
     own = top[:, 0] == state
     steps = [(np.roll(upper[own], step, axis=1) == lower[own]) for step in (-1, 1)]
-    left, right_share = (step.all(axis=1).mean() for step in steps)
+    shares = [f"{step.all(axis=1).mean():4.0%}" for step in steps]
     print(
-        f"top unit {name:<4} shifted to the left {left:4.0%}, to the right {right_share:4.0%}"
+        f"top unit {name:<4} shifted to the left {shares[0]}, to the right {shares[1]}"
     )
 
 # %%
 # The units next to the data: a pixel of the upper rows, and where it goes in the lower
-# ones. Those for a shift to the left come first, then those for one to the right: the
-# order is that of the top unit's weights, which lets in one half and keeps out the other.
+# ones. They stand in the order of the top unit's weights, which lets in one half of them
+# and keeps out the other: units for a shift to one side, then units for the other.
 from_top = machine.generative_coefs_[1][0]
 WeightsDisplay.from_estimator(
     machine,

@@ -62,6 +62,8 @@ class Plain:
 
     #: Whether regressions must carry the units' information.
     informed = False
+    #: The learning rate to start with.
+    usual_rate = 0.1
     gradient = staticmethod(Gradient.like)
     merge = staticmethod(Gradient.merge)
 
@@ -110,6 +112,7 @@ class Centred(Plain):
         The parents' running means by network and layer.
     """
 
+    usual_rate = 1.0
     #: How far a minibatch moves the running mean.
     rate = 0.05
 
@@ -206,6 +209,7 @@ class Natural(Plain):
     """
 
     informed = True
+    usual_rate = 0.03
     #: How far a minibatch moves the running averages, once there are enough.
     rate = 0.05
     #: Added to a unit's information: a twentieth of the most that it can be.

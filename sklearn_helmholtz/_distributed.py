@@ -123,7 +123,7 @@ def _fit(machine, blocks, sizes, client):
                 if part.start < sizes[k]
             ]
             done = (epoch + number / n_steps) / machine.max_iter
-            rate = machine.learning_rate * schedule(done, epoch)
+            rate = machine._rate() * schedule(done, epoch)
             _learn(step, _tree(client, futures).result(), rate)
         machine._publish(attributes(state))
         _watch(machine, state, blocks, client)

@@ -196,16 +196,14 @@ class Fitting:
         """Run epochs until all are done, or the watch or a callback says stop."""
         step = self._step(watch.state, self._in_units(rows))
         evaluate = self._evaluator(step, kept_back, team)
-        schedule = SCHEDULES[self.learning_rate_schedule]
+        rate, schedule = self._rate(), SCHEDULES[self.learning_rate_schedule]
         first = watch.n_epochs
         trainer = epochs(
             step,
             n_epochs=self.max_iter,
             batch_size=self.batch_size,
             shuffle=self.shuffle,
-            learning_rate=lambda share, epoch: (
-                self.learning_rate * schedule(share, epoch)
-            ),
+            learning_rate=lambda share, epoch: rate * schedule(share, epoch),
             run=self._runner(team, step),
             first=first,
         )
@@ -267,13 +265,13 @@ class Fitting:
         with workers(self.n_jobs) as team:
             rows = Rows(X)
             state = self._begin(rows) if first else self._resume()
-            step = self._step(state, self._in_units(rows))
+            step, rate = self._step(state, self._in_units(rows)), self._rate()
             trainer = epochs(
                 step,
                 n_epochs=1,
                 batch_size=self.batch_size,
                 shuffle=False,
-                learning_rate=lambda share, epoch: self.learning_rate,
+                learning_rate=lambda share, epoch: rate,
                 run=self._runner(team, step),
             )
             next(trainer)
@@ -350,6 +348,22 @@ class Fitting:
             state.averages = averages
         return state
 
+    def _rate(self):
+        """Return the learning rate, or what suits the other parameters for "auto"."""
+        if self.learning_rate != "auto":
+            return self.learning_rate
+        return OPTIMIZERS[self.optimizer].usual_rate or (
+            DIRECTIONS[self.direction].usual_rate
+            * LEARNING_RULES[self.learning_rule].usual_rate
+        )
+
+    def _resamples(self, rows):
+        """Return whether rows are to be drawn to binary at every visit."""
+        resample = self.resample
+        if resample == "auto":
+            resample = LEARNING_RULES[self.learning_rule].resamples
+        return resample and self.visible_ == "bernoulli" and not is_binary(rows.X)
+
     def _optimizer(self):
         return OPTIMIZERS[self.optimizer](self.momentum)
 
@@ -375,9 +389,7 @@ class Fitting:
             direction=direction(state.averages),
             optimizer=self._optimizer(),
             apply=apply,
-            resample=(
-                self.resample and self.visible_ == "bernoulli" and not is_binary(rows.X)
-            ),
+            resample=self._resamples(rows),
             penalty=self.alpha,
             variance_floor=_VARIANCE_FLOOR,
         )

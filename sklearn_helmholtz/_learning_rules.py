@@ -303,6 +303,10 @@ class LearningRule:
 
     #: Whether a recognition layer's weights are the generative ones' transpose.
     shares_weights = False
+    #: Whether grey rows are better drawn to binary than taken as they are.
+    resamples = True
+    #: The learning rate to start with, as a share of the direction's.
+    usual_rate = 1.0
 
     def __init__(self, n_particles, wake_share, sleep_share, *, informed=False):
         self.n_particles = n_particles
@@ -362,6 +366,8 @@ class ContrastiveDivergence(LearningRule):
     """
 
     shares_weights = True
+    resamples = False
+    usual_rate = 0.3
 
     def lanes(self, n_rows):
         """Return lanes that take half of the rows each."""

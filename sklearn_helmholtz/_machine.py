@@ -68,9 +68,10 @@ class HelmholtzMachine(
         variance a feature. "auto" takes "bernoulli" if every value of the
         first data seen lies in [0, 1], else "gaussian".
 
-    resample : bool, default=True
+    resample : bool or "auto", default="auto"
         Whether grey values are drawn to binary afresh at every visit in
-        training, or enter as they are. Only for Bernoulli units.
+        training, or enter as they are. "auto" draws them, but not for
+        contrastive divergence. Only for Bernoulli units.
 
     learning_rule : {"wake-sleep", "reweighted-wake-sleep", \
             "contrastive-divergence"}, default="reweighted-wake-sleep"
@@ -106,15 +107,18 @@ class HelmholtzMachine(
         where every unit's inputs have mean zero, which allows learning rates
         about ten times as large. "natural" takes it in the metric of the
         Fisher information, factored by layer: for small machines that are to
-        fit a distribution closely. It wants a `learning_rate` of about 0.03
-        and small batches, and a step costs the cube of a layer's parents.
+        fit a distribution closely. It wants small batches, and a step costs
+        the cube of a layer's parents.
 
     optimizer : {"sgd", "adam"}, default="sgd"
-        "sgd" is gradient ascent with `momentum`. "adam" wants a
-        `learning_rate` of about 0.001.
+        "sgd" is gradient ascent with `momentum`, "adam" has a step of its own
+        for every weight.
 
-    learning_rate : float, default=1.0
-        Step for the mean gradient of a minibatch, in nats a row.
+    learning_rate : float or "auto", default="auto"
+        Step for the mean gradient of a minibatch, in nats a row. "auto" takes
+        what suits the direction, 1 for "centred", 0.1 for "plain" and 0.03 for
+        "natural", of that 0.3 for contrastive divergence; and 0.001 for
+        `optimizer="adam"`.
 
     momentum : float, default=0.9
         Decay of the running gradient, in [0, 1); for "adam" its beta_1.
@@ -294,7 +298,7 @@ class HelmholtzMachine(
             Interval(Integral, 1, None, closed="left"),
         ],
         "visible": [StrOptions({"auto", "bernoulli", "gaussian"})],
-        "resample": ["boolean"],
+        "resample": ["boolean", StrOptions({"auto"})],
         "learning_rule": [StrOptions(set(LEARNING_RULES))],
         "n_particles": [Interval(Integral, 1, None, closed="left")],
         "wake_share": [Interval(Real, 0, None, closed="left")],
@@ -302,7 +306,10 @@ class HelmholtzMachine(
         "lateral": ["boolean"],
         "direction": [StrOptions(set(DIRECTIONS))],
         "optimizer": [StrOptions(set(OPTIMIZERS))],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"auto"}),
+        ],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "learning_rate_schedule": [StrOptions(set(SCHEDULES))],
         "alpha": [Interval(Real, 0, None, closed="left")],
@@ -327,7 +334,7 @@ class HelmholtzMachine(
         hidden_layer_sizes=(200, 100),
         *,
         visible="auto",
-        resample=True,
+        resample="auto",
         learning_rule="reweighted-wake-sleep",
         n_particles=5,
         wake_share=1.0,
@@ -335,7 +342,7 @@ class HelmholtzMachine(
         lateral=False,
         direction="centred",
         optimizer="sgd",
-        learning_rate=1.0,
+        learning_rate="auto",
         momentum=0.9,
         learning_rate_schedule="linear",
         alpha=0.0,

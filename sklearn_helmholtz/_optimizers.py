@@ -27,6 +27,9 @@ class SGD:
         m, in [0, 1).
     """
 
+    #: The learning rate to start with; that of direction and rule if None.
+    usual_rate: float | None = None
+
     def __init__(self, momentum):
         self.momentum = momentum
 
@@ -59,6 +62,8 @@ class Adam:
     epsilon : float, default=1e-8
         Added to the root of the mean square.
     """
+
+    usual_rate = 0.001
 
     def __init__(self, beta_1, beta_2=0.999, epsilon=1e-8):
         self.beta_1 = beta_1

@@ -249,6 +249,37 @@ def test_weights_that_are_shared_stay_the_same(visible, direction, optimizer):
         np.testing.assert_array_equal(down, up.T)
 
 
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [
+        ({}, 1.0),
+        ({"direction": "plain"}, 0.1),
+        ({"direction": "natural"}, 0.03),
+        ({"learning_rule": "contrastive-divergence"}, 0.3),
+        ({"optimizer": "adam", "direction": "plain"}, 0.001),
+    ],
+    ids=str,
+)
+def test_auto_is_the_rate_that_the_docstring_names(settings, rate):
+    X = binary_rows()
+    auto = HelmholtzMachine(**SMALL, **settings).fit(X).partial_fit(X)
+    named = HelmholtzMachine(learning_rate=rate, **SMALL, **settings)
+    named.fit(X).partial_fit(X)
+    np.testing.assert_array_equal(parameters(auto), parameters(named))
+
+
+@pytest.mark.parametrize("rule", LEARNING_RULES)
+def test_grey_rows_are_drawn_but_for_contrastive_divergence(rule):
+    X = np.random.default_rng(0).random((50, 9))
+    auto, drawn, grey = (
+        HelmholtzMachine(learning_rule=rule, resample=resample, **SMALL).fit(X)
+        for resample in ("auto", True, False)
+    )
+    same = grey if rule == "contrastive-divergence" else drawn
+    np.testing.assert_array_equal(parameters(auto), parameters(same))
+    assert not np.array_equal(parameters(drawn), parameters(grey))
+
+
 def test_natural_direction_refuses_to_share_weights():
     X = binary_rows()
     machine = HelmholtzMachine(direction="natural", **SMALL).fit(X)
