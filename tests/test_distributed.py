@@ -143,7 +143,7 @@ def fit_jointly(machine, blocks, order_of, share):
             step.rule = InBlocks(step.rule, [share] * len(blocks))
             assert all(isinstance(stream, Stream) for stream in step.streams)
             factor = 1 - (epoch + number / n_steps) / machine.max_iter
-            step(slice(0, len(joint)), machine.learning_rate * factor, run_in_turn)
+            step(slice(0, len(joint)), machine._rate() * factor, run_in_turn)
     machine._publish(attributes(state))
     return machine
 
