@@ -1,7 +1,8 @@
-"""The exact divergence of learned from true distributions: bars and shifter.
+r"""The exact divergence of learned from true distributions: bars and shifter.
 
     python benchmarks/exact.py --task bars
-    python benchmarks/exact.py --task shifter --layers 16 2 --samples 2000000
+    python benchmarks/exact.py --task shifter --layers 16 1 --lateral \
+        --particles 30 --rate 0.1 --batch 200
 
 Bars (Hinton et al. 1995): 4 x 4 images, vertical with probability 2/3, each bar
 on with 0.2. Shifter (Dayan et al. 1995): a row of 8 bits, each on with 0.2, moved
@@ -46,6 +47,7 @@ def arguments():
     parser.add_argument("--layers", type=int, nargs="+", default=[9, 1])
     parser.add_argument("--rule", default="reweighted-wake-sleep")
     parser.add_argument("--direction", default="natural")
+    parser.add_argument("--lateral", action="store_true")
     parser.add_argument("--particles", type=int, default=10)
     parser.add_argument("--rate", type=float, default=0.03)
     parser.add_argument("--batch", type=int, default=50)
@@ -63,6 +65,7 @@ def fit(options, table, seed):
         learning_rule=options.rule,
         direction=options.direction,
         n_particles=options.particles,
+        lateral=options.lateral,
         learning_rate=options.rate,
         batch_size=options.batch,
         max_iter=1,

@@ -1,4 +1,4 @@
-"""Test log-likelihoods on binary data sets against the published ones.
+r"""Test log-likelihoods on binary data sets against the published ones.
 
     python benchmarks/likelihood.py --set mnist --layers 200 200 --lateral \
         --epochs 100 --particles 5 [--data FOLDER]

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from ._data import Rows, moments
+from ._data import Rows, moments, refuse_hidden_values
 from ._machine import HelmholtzMachine, positive
 from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
@@ -248,6 +248,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
     def _validate(self, X, y, *, reset):
         """Return rows and labels."""
+        refuse_hidden_values(X)
         X, y = validate_data(self, X, y, reset=reset, **_READING)
         check_classification_targets(y)
         return X, column_or_1d(y)
@@ -346,6 +347,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             Nats. Log densities in the units of the data for Gaussian units.
         """
         check_is_fitted(self)
+        refuse_hidden_values(X)
         X = validate_data(self, X, reset=False, **_READING)
         found = np.full((X.shape[0], len(self.classes_)), -np.inf)
         for k, machine in enumerate(self.estimators_):

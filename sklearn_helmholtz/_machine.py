@@ -701,6 +701,7 @@ class HelmholtzMachine(
         n_iter = positive("n_iter", n_iter)
         if positive("n_particles", n_particles) < 2:
             raise ValueError("n_particles must be at least 2: one stays as it is.")
+        refuse_hidden_values(X)
         X = validate_data(
             self, X, dtype=self._dtype, ensure_all_finite="allow-nan", reset=False
         )

@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse as sp
 from helpers import binary_rows, parameters
 
-from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine
 
 DOC = Path(__file__).parents[1] / "doc" / "reliability.md"
 SETTINGS = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
@@ -32,6 +32,11 @@ def table(heading):
     lines = text.split("\n#")[0].splitlines()
     cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
     return {row[0]: row[1:] for row in cells[2:]}
+
+
+def words_of(name):
+    """Return a pattern of the words in which some data is refused."""
+    return re.escape(table("Refused")[name][1].strip("`"))
 
 
 def changed(value, data=X, dtype=float):
@@ -104,7 +109,7 @@ REFUSED = {
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_refused_input_raises_before_any_attribute_changes(name):
     data, methods, settings = REFUSED[name]
-    kind, words = table("Refused")[name]
+    kind = table("Refused")[name][0]
     machine = HelmholtzMachine(**SETTINGS, **settings)
     if "names" in name or name == "dates in a data frame":
         machine.set_params(early_stopping=False).fit(frame())
@@ -114,7 +119,7 @@ def test_refused_input_raises_before_any_attribute_changes(name):
     error = {"ValueError": ValueError, "TypeError": TypeError}[kind]
     before, weights = dict(vars(machine)), pickle.dumps(vars(machine))
     for method in methods:
-        with pytest.raises(error, match=re.escape(words.strip("`"))):
+        with pytest.raises(error, match=words_of(name)):
             getattr(machine, method)(data)
         assert vars(machine) == before
         assert pickle.dumps(vars(machine)) == weights
@@ -124,14 +129,34 @@ def test_refused_input_raises_before_any_attribute_changes(name):
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_refused_input_leaves_an_unfitted_machine_unfitted(name):
     data, methods, settings = REFUSED[name]
-    kind, words = table("Refused")[name]
+    kind = table("Refused")[name][0]
     machine = HelmholtzMachine(**SETTINGS, **settings)
     before = dict(vars(machine))
     error = {"ValueError": ValueError, "TypeError": TypeError}[kind]
     for method in set(methods) & {FIT, PARTIAL_FIT} if FIT in methods else ():
-        with pytest.raises(error, match=re.escape(words.strip("`"))):
+        with pytest.raises(error, match=words_of(name)):
             getattr(machine, method)(data)
         assert vars(machine) == before
+
+
+@pytest.mark.parametrize("name", ["masked values", "dates"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "score_samples"])
+def test_a_classifier_refuses_hidden_values_as_its_machines_do(name, method):
+    y = np.arange(len(X)) % 2
+    classifier = HelmholtzClassifier(HelmholtzMachine(**SETTINGS)).fit(X, y)
+    before = pickle.dumps(vars(classifier))
+    data = REFUSED[name][0]
+    labels = [y[: len(data)]] if "fit" in method else []
+    with pytest.raises(ValueError, match=words_of(name)):
+        getattr(classifier, method)(data, *labels)
+    assert pickle.dumps(vars(classifier)) == before
+
+
+@pytest.mark.parametrize("name", ["masked values", "dates"])
+def test_filling_in_refuses_hidden_values(name):
+    machine = HelmholtzMachine(**SETTINGS).fit(X)
+    with pytest.raises(ValueError, match=words_of(name)):
+        machine.impute(REFUSED[name][0])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, "a", 1j])
