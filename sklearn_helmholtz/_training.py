@@ -11,7 +11,7 @@ import numpy as np
 
 from ._belief_network import Machine, Scratch
 from ._numerics import row_blocks
-from ._parallel import quiet, run_in_turn
+from ._parallel import run_in_turn
 from ._random import HALF_RANGE, Stream
 
 NETWORKS = Machine._fields
@@ -135,7 +135,7 @@ class Step:
         """Learn from the rows at `index` with a learning rate."""
         lanes = self.rule.lanes(_length(index))
         calls = [
-            partial(self._run_lane, number, lane, index, rate)
+            partial(self.collect, number, lane, index, rate)
             for number, lane in enumerate(lanes)
         ]
         squares = sum(run(calls))
@@ -164,15 +164,9 @@ class Step:
 
     def _learn(self, network, squares, rate, owned):
         """Learn a network from its gradients, or steps where it is owned."""
-        with quiet():
-            if network not in owned:
-                self._prepare(network, rate)
-            self._apply(network, squares)
-
-    def _run_lane(self, number, lane, index, rate):
-        """Collect the lane's gradients; return its squared residuals, or 0."""
-        with quiet():
-            return self.collect(number, lane, index, rate)
+        if network not in owned:
+            self._prepare(network, rate)
+        self._apply(network, squares)
 
     def collect(self, number, lane, index, rate):
         """Fill gradients[number] from a lane; return its squared residuals, or 0."""
