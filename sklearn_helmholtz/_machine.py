@@ -20,7 +20,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._belief_network import Scratch, down_mean, down_pass, up_means
+from ._belief_network import down_mean, down_pass, up_means
 from ._conditional import fill_in
 from ._data import Rows, refuse_hidden_values
 from ._directions import DIRECTIONS
@@ -789,14 +789,13 @@ class HelmholtzMachine(
 
         def dream(block):
             part, generator = block
-            drawn = down_pass(
-                generative,
-                part.stop - part.start,
-                Stream(generator),
-                Scratch(self._dtype),
-            )
-            for whole, values in zip(states, drawn, strict=True):
-                whole[part] = values
+            n_part = part.stop - part.start
+
+            def own(name, shape):
+                """Return the block's part of the result, to draw into."""
+                return states[name[-1]][part]
+
+            down_pass(generative, n_part, Stream(generator), own)
 
         with workers(self.n_jobs) as team:
             team.map_blocks(dream, list(zip(blocks, generators, strict=True)))
