@@ -41,7 +41,7 @@ def row_sum(a):
     return np.dot(a.reshape(-1, a.shape[-1]), ones).reshape(a.shape[:-1])
 
 
-def row_blocks(*arrays, n_values=2**15):
+def row_blocks(*arrays, n_values=2**16):
     """Yield the same rows of arrays of one shape, about n_values at a time.
 
     For passes one after another over the same values, which then meet them in the
