@@ -9,7 +9,6 @@ from sklearn_helmholtz._directions import Gradient
 from sklearn_helmholtz._optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, apply
 from sklearn_helmholtz._units import Gaussian
 
-
 #: Layers of one block of values and of several.
 SIZES = pytest.mark.parametrize("sizes", [(3, 5), (700, 301)])
 
