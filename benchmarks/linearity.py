@@ -4,9 +4,9 @@
 
 Everything runs on one thread, as a step is handed to two where that pays, which
 bends the line; and what is measured is that thread's processor time, which others
-on the computer hardly change. The sizes of a series are measured in turn, and again, `repeat`
-times; medians count. Of rows the time a row must not change; of particles, layers
-and units the time must follow a straight line (least squares of the relative
+on the computer hardly change. The sizes of a series are measured in turn, and again,
+`repeat` times; medians count. Of rows the time a row must not change; of particles,
+layers and units the time must follow a straight line (least squares of the relative
 errors), and what is told is how far from it the medians lie. Every point goes to
 benchmarks/results/linearity.csv.
 """

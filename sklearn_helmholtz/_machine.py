@@ -16,7 +16,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -490,7 +490,10 @@ class HelmholtzMachine(
     # ------------------------------------------------------ checks, attributes
 
     def _validate(self, X, *, reset):
-        """Return X as float32 or float64, dense in C order or canonical CSR."""
+        """Return rows of finite float32 or float64, dense in C order or canonical CSR.
+
+        As they are, not yet in the machine's units.
+        """
         n_layers = len(self._layer_sizes())
         if not isinstance(self.code, str) and not -n_layers <= self.code < n_layers:
             raise ValueError(
@@ -499,13 +502,16 @@ class HelmholtzMachine(
             )
         refuse_hidden_values(X)
         dtype = [np.float64, np.float32] if reset else self._dtype
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=dtype, order="C", reset=reset
-        )
+        how = {"accept_sparse": "csr", "dtype": dtype, "order": "C", "reset": reset}
+        X = validate_data(self, X, ensure_all_finite=False, **how)
         if sp.issparse(X) and not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
-        return X
+        rows = Rows(X)
+        # The range is asked for anyway, so this saves a pass over all data.
+        if not np.isfinite(rows.range).all():
+            assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+        return rows
 
     def _layer_sizes(self):
         """Return hidden_layer_sizes as a list."""
@@ -952,7 +958,7 @@ class HelmholtzMachine(
 
     def _checked_rows(self, X):
         check_is_fitted(self)
-        return self._rows(self._validate(X, reset=False))
+        return self._in_units(self._validate(X, reset=False))
 
 
 class _LoggedScore(float):
