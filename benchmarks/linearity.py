@@ -3,9 +3,10 @@
     python benchmarks/linearity.py [--repeat 7] [--only WORD]
 
 Everything runs on one thread, as a step is handed to two where that pays, which
-bends the line. The sizes of a series are measured in turn, and again, `repeat`
-times; medians count. Of rows the time a row must not change; of particles, layers
-and units the time must follow a straight line (least squares of the relative
+bends the line; and what is measured is that thread's processor time, which others
+on the computer hardly change. The sizes of a series are measured in turn, and again,
+`repeat` times; medians count. Of rows the time a row must not change; of particles,
+layers and units the time must follow a straight line (least squares of the relative
 errors), and what is told is how far from it the medians lie. Every point goes to
 benchmarks/results/linearity.csv.
 """
@@ -40,13 +41,13 @@ def machine_like(X, hidden, **parameters):
 
 
 def medians(calls, repeat):
-    """Return the median seconds of every call, measured in turn."""
+    """Return the median processor seconds of every call, measured in turn."""
     times = [[] for _ in calls]
     for _ in range(repeat + 1):  # the first warms up
         for call, found in zip(calls, times, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            found.append(time.perf_counter() - start)
+            found.append(time.process_time() - start)
     return np.array([np.median(found[1:]) for found in times])
 
 

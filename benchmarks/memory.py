@@ -21,7 +21,7 @@ from _results import append
 from sklearn_helmholtz import HelmholtzMachine
 
 N_FEATURES = 784
-BATCHES = 50, 100
+BATCHES = 100, 200
 WAKE_SLEEP = {"learning_rule": "wake-sleep"}
 FITS = {
     "wake-sleep": WAKE_SLEEP,
@@ -66,8 +66,8 @@ def measure(X, hidden, **parameters):
         size, of_minibatch = sizes_of(machine, batch)
         states.append(of_minibatch)
     slope = (peaks[1] - peaks[0]) / (states[1] - states[0])
-    fixed = peaks[1] - slope * states[1]
-    return peaks[1], peaks[1] / size, fixed / size, slope
+    fixed = peaks[0] - slope * states[0]
+    return peaks[0], peaks[0] / size, fixed / size, slope
 
 
 def main():
@@ -86,7 +86,7 @@ def main():
                 rows = np.load(Path(folder) / "X.npy", mmap_mode="r")
             peak, whole, fixed, slope = measure(rows, options.hidden, **parameters)
             line = {"sizes": f"{N_FEATURES}-{options.hidden}", "rows": options.rows}
-            line |= {"fit": name, "batch": BATCHES[1], "peak_mb": round(peak / 1e6, 2)}
+            line |= {"fit": name, "batch": BATCHES[0], "peak_mb": round(peak / 1e6, 2)}
             line |= {"over_parameters": round(whole, 2)}
             line |= {"parameters_alone": round(fixed, 2), "states": round(slope, 2)}
             print(line, flush=True)

@@ -1,11 +1,14 @@
 """Speed of training, coding, scoring and sampling against their matrix products.
 
     python benchmarks/speed.py [--repeat 7] [--only WORD] [--dtype float32]
+                               [--one-thread]
 
 Every row compares two things measured in turn, A B A B, in one process; it
 prints the medians and the ratio of the medians, and appends them to
 benchmarks/results/speed.csv. "floor" is the matrix products alone, with BLAS's
-own threads; PyTorch rows appear where torch can be imported.
+own threads; PyTorch rows appear where torch can be imported. With --one-thread
+all of them have one thread, and what counts is its processor time, which others on
+the computer hardly change; those rows go to benchmarks/results/speed_one_thread.csv.
 """
 
 import argparse
@@ -35,6 +38,12 @@ def binary(n_rows, n_columns, dtype, seed=0):
     return (rng.random((n_rows, n_columns)) < 0.2).astype(dtype)
 
 
+class _Clock:
+    """What seconds are: of the wall, unless told otherwise."""
+
+    now = staticmethod(time.perf_counter)
+
+
 def in_turn(first, second, repeat, inner):
     """Return the median seconds a call of two functions, measured A B A B."""
     times = [], []
@@ -55,10 +64,10 @@ def timed(function, inner):
     function()
     while time.perf_counter() < warm:
         function()
-    start = time.perf_counter()
+    start = _Clock.now()
     for _ in range(inner):
         function()
-    return (time.perf_counter() - start) / inner
+    return (_Clock.now() - start) / inner
 
 
 # ------------------------------------------------------------------ one step
@@ -307,7 +316,12 @@ def main():
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--only", default="", help="step, whole or sparse")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--one-thread", action="store_true")
     options = parser.parse_args()
+    if options.one_thread:
+        _Clock.now = time.process_time
+        threadpoolctl.threadpool_limits(1)
+        _limit_torch()
     dtype = {"float32": np.float32, "float64": np.float64}[options.dtype]
     print("command:", " ".join(sys.argv))
     print(f"numpy {np.__version__}, scikit-learn {sklearn.__version__}")
@@ -320,7 +334,15 @@ def main():
             for row in rows(dtype, options.repeat):
                 found.append((options.dtype, *row))
                 report(*row)
-    save(found)
+    save(found, "speed_one_thread.csv" if options.one_thread else "speed.csv")
+
+
+def _limit_torch():
+    try:
+        import torch  # noqa: PLC0415
+    except ImportError:
+        return
+    torch.set_num_threads(1)
 
 
 def report(what, other, seconds, other_seconds):
@@ -330,12 +352,12 @@ def report(what, other, seconds, other_seconds):
     print(f"{ours}  {theirs}  ratio {seconds / other_seconds:6.3f}", flush=True)
 
 
-def save(rows):
-    """Append rows to the results."""
+def save(rows, name):
+    """Append rows to the results of a name."""
     named = [dict(zip(FIELDS, row, strict=True)) for row in rows]
     for row in named:
         row["ratio"] = round(row["ours_s"] / row["other_s"], 4)
-    append("speed.csv", named)
+    append(name, named)
 
 
 if __name__ == "__main__":

@@ -126,15 +126,13 @@ def refuse_hidden_values(X):
 
 
 def value_range(X):
-    """Return the smallest and the largest value of dense or CSR data."""
-    if not sp.issparse(X):
-        return float(X.min()), float(X.max())
-    has_zero = X.nnz < X.shape[0] * X.shape[1]
-    values = X.data
-    if not values.size:
-        return 0.0, 0.0
-    low, high = float(values.min()), float(values.max())
-    return (min(low, 0.0), max(high, 0.0)) if has_zero else (low, high)
+    """Return the smallest and the largest value of dense or CSR data; NaN counts."""
+    values = X.data if sp.issparse(X) else X
+    ends = [(block.min(), block.max()) for (block,) in row_blocks(values) if len(block)]
+    if sp.issparse(X) and X.nnz < X.shape[0] * X.shape[1]:
+        ends.append((0.0, 0.0))
+    lows, highs = np.transpose(ends)
+    return float(lows.min()), float(highs.max())
 
 
 def is_binary(X):

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._data import Rows
 from ._directions import Gradient
 from ._fitted import attributes, machine_of
 from ._fitting import DIVERGED, MONITOR_ROWS, AllOrNothing
@@ -100,9 +99,9 @@ def _fit(machine, blocks, sizes, client):
     """Fit to blocks, futures of arrays of these numbers of rows."""
     first = machine._validate(blocks[0].result(), reset=True)
     with workers(1):
-        state = machine._begin(Rows(first))
+        state = machine._begin(first)
     seed = int(state.generators[0].integers(2**31))
-    step = machine._step(state, machine._rows(first))
+    step = machine._step(state, machine._in_units(first))
     share = max(1, machine.batch_size // len(blocks))
     n_steps = -(-max(sizes) // share)
     schedule = SCHEDULES[machine.learning_rate_schedule]
@@ -164,10 +163,10 @@ def block_sums(machine, X, part, key):
     if machine.shuffle:
         order = _generator((seed, 0, epoch, block)).permutation(len(X))
     rows = machine._validate(X[order[part]], reset=False)
-    n_rows = len(rows)
+    n_rows = rows.n_rows
     generators = [None, _generator((seed, 1, epoch, number, block))]
     state = TrainingState(machine_of(machine), {}, machine._averages, generators)
-    step = machine._step(state, machine._rows(rows))
+    step = machine._step(state, machine._in_units(rows))
     whole = slice(0, n_rows)
     lane = Lane((("wake", whole), ("sleep", whole)), ())
     with workers(1):

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
-from ._data import Rows, is_binary, moments
+from ._data import is_binary, moments
 from ._directions import DIRECTIONS
 from ._fitted import attributes, new_memory, new_state, state_of
 from ._learning_rules import LEARNING_RULES
@@ -78,10 +78,10 @@ class Fitting:
     def _fit(self, X, y, context):
         """Fit within a callback context."""
         go_on = self.warm_start and hasattr(self, "generative_coefs_")
-        X = self._validate(X, reset=not go_on)
+        rows = self._validate(X, reset=not go_on)
         splitter = check_random_state(self.random_state)
         self._run(
-            X,
+            rows,
             y,
             context,
             splitter if self.early_stopping else None,
@@ -91,8 +91,8 @@ class Fitting:
     def _finish(self, X, y, context):
         """Go on with an unfinished fit within a callback context."""
         watch, splitter, fingerprint = self._unfinished
-        X = self._validate(X, reset=False)
-        if _fingerprint(X) != fingerprint:
+        rows = self._validate(X, reset=False)
+        if _fingerprint(rows.X) != fingerprint:
             raise ValueError(
                 "X differs from the rows of the fit that is to be gone on with."
             )
@@ -104,31 +104,34 @@ class Fitting:
             curve = self.validation_free_energy_curve_
             n_before = len(curve) - len(watch.validation_curve)
             self.validation_free_energy_curve_ = curve[:n_before]
-        self._run(X, y, context, copy.deepcopy(splitter), lambda rows: watch.copy())
+        self._run(rows, y, context, copy.deepcopy(splitter), lambda rows: watch.copy())
 
-    def _run(self, X, y, context, splitter, start):
+    def _run(self, given, y, context, splitter, start):
         """Train from the watch that `start` makes of training rows; publish.
 
         Parameters
         ----------
+        given : Rows
+            All of the data.
+
         splitter : RandomState or None
             Keeps back validation rows.
 
         start : callable
         """
         watch, before = None, copy.deepcopy(splitter)
-        rows, kept_back = self._split(Rows(X), splitter)
+        rows, kept_back = self._split(given, splitter)
 
         @cache
         def data():
-            return X if rows.positions is None else X[rows.positions]
+            return rows.X if rows is given else rows.X[rows.positions]
 
         # scikit-learn's score monitor wants a y; a density's target is its data,
         # and a y would no longer belong to rows of which some are kept back.
         y = data if y is None or kept_back is not None else y
         hooks = {"estimator": self, "X": data, "y": y}
         context.call_on_fit_task_begin(**hooks)
-        fingerprint = cache(lambda: _fingerprint(X))
+        fingerprint = cache(lambda: _fingerprint(given.X))
 
         def snapshot():
             present = watch.copy()
@@ -261,9 +264,8 @@ class Fitting:
     def _partial_fit(self, X):
         """Train for one pass over rows as they come."""
         first = not hasattr(self, "generative_coefs_")
-        X = self._validate(X, reset=first)
+        rows = self._validate(X, reset=first)
         with workers(self.n_jobs) as team:
-            rows = Rows(X)
             state = self._begin(rows) if first else self._resume()
             step, rate = self._step(state, self._in_units(rows)), self._rate()
             trainer = epochs(

@@ -16,11 +16,11 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._belief_network import Scratch, down_mean, down_pass, up_means
+from ._belief_network import down_mean, down_pass, up_means
 from ._conditional import fill_in
 from ._data import Rows, refuse_hidden_values
 from ._directions import DIRECTIONS
@@ -503,7 +503,10 @@ class HelmholtzMachine(
     # ------------------------------------------------------ checks, attributes
 
     def _validate(self, X, *, reset):
-        """Return X as float32 or float64, dense in C order or canonical CSR."""
+        """Return rows of finite float32 or float64, dense in C order or canonical CSR.
+
+        As they are, not yet in the machine's units.
+        """
         n_layers = len(self._layer_sizes())
         if not isinstance(self.code, str) and not -n_layers <= self.code < n_layers:
             raise ValueError(
@@ -512,13 +515,16 @@ class HelmholtzMachine(
             )
         refuse_hidden_values(X)
         dtype = [np.float64, np.float32] if reset else self._dtype
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=dtype, order="C", reset=reset
-        )
+        how = {"accept_sparse": "csr", "dtype": dtype, "order": "C", "reset": reset}
+        X = validate_data(self, X, ensure_all_finite=False, **how)
         if sp.issparse(X) and not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
-        return X
+        rows = Rows(X)
+        # The range is asked for anyway, so this saves a pass over all data.
+        if not np.isfinite(rows.range).all():
+            assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+        return rows
 
     def _layer_sizes(self):
         """Return hidden_layer_sizes as a list."""
@@ -802,14 +808,13 @@ class HelmholtzMachine(
 
         def dream(block):
             part, generator = block
-            drawn = down_pass(
-                generative,
-                part.stop - part.start,
-                Stream(generator),
-                Scratch(self._dtype),
-            )
-            for whole, values in zip(states, drawn, strict=True):
-                whole[part] = values
+            n_part = part.stop - part.start
+
+            def own(name, shape):
+                """Return the block's part of the result, to draw into."""
+                return states[name[-1]][part]
+
+            down_pass(generative, n_part, Stream(generator), own)
 
         with workers(self.n_jobs) as team:
             team.map_blocks(dream, list(zip(blocks, generators, strict=True)))
@@ -966,7 +971,7 @@ class HelmholtzMachine(
 
     def _checked_rows(self, X):
         check_is_fitted(self)
-        return self._rows(self._validate(X, reset=False))
+        return self._in_units(self._validate(X, reset=False))
 
 
 class _LoggedScore(float):

@@ -4,6 +4,8 @@ Every kernel is silent for every finite logit, in float32 and float64: the
 sigmoid goes through tanh, which saturates where exp would overflow.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 
@@ -19,17 +21,15 @@ def sigmoid(a, out=None):
 def softplus_sum(a):
     """Return the sum over the last axis of log(1 + exp(a)).
 
-    log(1 + e^a) = max(a, 0) + log(1 + e^-|a|), and max(a, 0) = (a + |a|) / 2.
-    The log is taken of numbers in (1, 2], so its error is absolute and small;
+    log(1 + e^a) = max(a, 0) - log sigmoid(|a|), and max(a, 0) = (a + |a|) / 2.
+    The log is taken of numbers in [1/2, 1], so its error is absolute and small;
     log1p would cost several times as much.
     """
     magnitude = np.abs(a)
     linear = row_sum(a) + row_sum(magnitude)
-    np.negative(magnitude, out=magnitude)
-    np.exp(magnitude, out=magnitude)
-    magnitude += 1
+    sigmoid(magnitude, out=magnitude)
     np.log(magnitude, out=magnitude)
-    return 0.5 * linear + row_sum(magnitude)
+    return 0.5 * linear - row_sum(magnitude)
 
 
 def row_sum(a):
@@ -37,11 +37,17 @@ def row_sum(a):
 
     BLAS sums rows several times as fast as NumPy does.
     """
-    ones = np.ones(a.shape[-1], dtype=a.dtype)
+    ones = _ones(a.shape[-1], a.dtype)
     return np.dot(a.reshape(-1, a.shape[-1]), ones).reshape(a.shape[:-1])
 
 
-def row_blocks(*arrays, n_values=2**15):
+@lru_cache(maxsize=64)
+def _ones(length, dtype):
+    """Return a vector of ones, to read only."""
+    return np.ones(length, dtype=dtype)
+
+
+def row_blocks(*arrays, n_values=2**16):
     """Yield the same rows of arrays of one shape, about n_values at a time.
 
     For passes one after another over the same values, which then meet them in the

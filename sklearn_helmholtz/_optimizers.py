@@ -13,9 +13,9 @@ from ._numerics import row_blocks
 
 
 def _blocks(gradient, *memories):
-    """Return blocks of the weights, then the bias, each with memory for them."""
+    """Return blocks of the weights, if any, and the bias, with memory for them."""
     arrays = zip((gradient.weights, gradient.bias), *memories, strict=True)
-    return chain.from_iterable(row_blocks(*group) for group in arrays)
+    return chain.from_iterable(row_blocks(*group) for group in arrays if len(group[0]))
 
 
 class SGD:

@@ -190,7 +190,7 @@ def workers(n_jobs):
         if n_threads < 2:
             yield Workers(None, 1)
             return
-        executor = ThreadPoolExecutor(n_threads - 1)
+        executor = ThreadPoolExecutor(n_threads - 1, initializer=_be_quiet)
         try:
             yield Workers(executor, n_threads)
         finally:
@@ -203,17 +203,24 @@ def run_in_turn(calls):
 
 
 def _for_each(function, blocks):
-    with quiet():
-        for block in blocks:
-            function(block)
+    for block in blocks:
+        function(block)
+
+
+_QUIET = {"over": "ignore", "invalid": "ignore"}
+
+
+def _be_quiet():
+    np.seterr(**_QUIET)
 
 
 def quiet():
     """Return a context without NumPy's warnings about overflow and invalid values.
 
-    Every thread needs its own. BLAS kernels now and then raise the invalid flag
-    on finite arrays, from what lies beside them in memory; and a diverging fit
-    overflows before it is found out at the epoch's end. Whether parameters and
-    free energies are finite is asked explicitly.
+    Every thread needs its own: those of :class:`Workers` begin with it. BLAS
+    kernels now and then raise the invalid flag on finite arrays, from what lies
+    beside them in memory; and a diverging fit overflows before it is found out at
+    the epoch's end. Whether parameters and free energies are finite is asked
+    explicitly.
     """
-    return np.errstate(over="ignore", invalid="ignore")
+    return np.errstate(**_QUIET)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._belief_network import Machine, Scratch
 from ._numerics import row_blocks
-from ._parallel import quiet
+from ._parallel import run_in_turn
 from ._random import HALF_RANGE, Stream
 
 NETWORKS = Machine._fields
@@ -135,14 +135,14 @@ class Step:
         """Learn from the rows at `index` with a learning rate."""
         lanes = self.rule.lanes(_length(index))
         calls = [
-            partial(self._run_lane, number, lane, index, rate)
+            partial(self.collect, number, lane, index, rate)
             for number, lane in enumerate(lanes)
         ]
         squares = sum(run(calls))
         owned = {network for lane in lanes for network in lane.owns}
-        self.update(squares, rate, owned)
+        self.update(squares, rate, owned, run)
 
-    def update(self, squares, rate, owned=()):
+    def update(self, squares, rate, owned=(), run=run_in_turn):
         """Learn from the gradients that the lanes have collected.
 
         Parameters
@@ -152,22 +152,27 @@ class Step:
 
         owned : collection of str
             Networks whose lane has turned their gradients into steps.
+
+        run : callable, default=run_in_turn
+            Runs a list of calls: the networks do not depend on each other.
         """
-        rest = [network for network in NETWORKS if network not in owned]
-        for network in rest:
-            self._merge(network)
+        networks = [name for name in NETWORKS if getattr(self.state.machine, name)]
+        if owned:
+            run = run_in_turn  # adding a step is too little to hand over
         if self.rule.shares_weights:
+            for network in networks:
+                self._merge(network)
             self._share()
-        for network in rest:
-            self._prepare(network, rate)
-        for network in NETWORKS:
-            self._apply(network, squares)
+        run([partial(self._learn, name, squares, rate, owned) for name in networks])
         self.state.n_steps += 1
 
-    def _run_lane(self, number, lane, index, rate):
-        """Collect the lane's gradients; return its squared residuals, or 0."""
-        with quiet():
-            return self.collect(number, lane, index, rate)
+    def _learn(self, network, squares, rate, owned):
+        """Learn a network from its gradients, or steps where it is owned."""
+        if network not in owned:
+            if not self.rule.shares_weights:  # else it is merged by now
+                self._merge(network)
+            self._prepare(network, rate)
+        self._apply(network, squares)
 
     def collect(self, number, lane, index, rate):
         """Fill gradients[number] from a lane; return its squared residuals, or 0."""

@@ -8,6 +8,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine
+from sklearn_helmholtz._data import Rows
 
 # Small and short: the checks fit hundreds of times. One estimator is left at
 # its defaults all the same.
@@ -18,7 +19,8 @@ class SparseFloat32Machine(HelmholtzMachine):
     """Takes whatever the checks feed as float32 CSR rows."""
 
     def _validate(self, X, *, reset):
-        return sp.csr_array(super()._validate(X, reset=reset), dtype=np.float32)
+        rows = super()._validate(X, reset=reset)
+        return Rows(sp.csr_array(rows.X, dtype=np.float32))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

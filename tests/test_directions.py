@@ -13,20 +13,22 @@ from sklearn_helmholtz._learning_rules import Regression, sleep
 from sklearn_helmholtz._units import Bernoulli
 
 
-def regression(seed=0, n_rows=20, squares=None, scale=1.0):
+def regression(seed=0, n_rows=20, squares=None, scale=1.0, n_parents=5):
     rng = np.random.default_rng(seed)
-    parent = scale * rng.integers(0, 2, (n_rows, 5)).astype(float)
+    parent = scale * rng.integers(0, 2, (n_rows, n_parents)).astype(float)
     residual = rng.normal(size=(n_rows, 3)) / n_rows
     return Regression("recognition", 0, parent, residual, squares)
 
 
-def empty_gradient():
-    return Gradient.like(Layer(np.zeros((5, 3)), np.zeros(3), Bernoulli()))
+def empty_gradient(n_parents=5):
+    return Gradient.like(Layer(np.zeros((n_parents, 3)), np.zeros(3), Bernoulli()))
 
 
-def test_plain_direction_is_the_sum_of_outer_products():
-    one, other = regression(0), regression(1)
-    gradient = empty_gradient()
+# Of many parents a product is added in blocks.
+@pytest.mark.parametrize("n_parents", [5, 64, 150])
+def test_plain_direction_is_the_sum_of_outer_products(n_parents):
+    one, other = (regression(seed, n_parents=n_parents) for seed in (0, 1))
+    gradient = empty_gradient(n_parents)
     Plain().accumulate(one, gradient, Scratch(float), first=True)
     Plain().accumulate(other, gradient, Scratch(float), first=False)
     expected = sum(

@@ -11,7 +11,6 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine, fit_distributed
-from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._distributed import _generator
 from sklearn_helmholtz._fitted import attributes
 from sklearn_helmholtz._learning_rules import Lane
@@ -126,9 +125,9 @@ def fit_jointly(machine, blocks, order_of, share):
     As `fit_distributed` does, for blocks of one size that `share` divides.
     """
     first = machine._validate(blocks[0], reset=True)
-    state = machine._begin(Rows(first))
+    state = machine._begin(first)
     seed = int(state.generators[0].integers(2**31))
-    n_steps = len(first) // share
+    n_steps = first.n_rows // share
     for epoch in range(machine.max_iter):
         orders = [order_of(seed, epoch, k) for k in range(len(blocks))]
         for number in range(n_steps):

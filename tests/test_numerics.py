@@ -9,6 +9,7 @@ from scipy.special import expit, log1p, logsumexp, softmax
 from sklearn_helmholtz._numerics import (
     log_sum_exp,
     normalised_weights,
+    row_blocks,
     row_dot,
     sigmoid,
     softplus_sum,
@@ -86,3 +87,15 @@ def test_log_sum_exp_and_weights_equal_scipys_at_any_size():
     a = np.random.default_rng(0).normal(0, 500, (6, 4))
     np.testing.assert_allclose(log_sum_exp(a, axis=0), logsumexp(a, axis=0))
     np.testing.assert_allclose(normalised_weights(a, axis=0), softmax(a, axis=0))
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (5,), (7, 3), (10, 40), (3, 500), (1000,)])
+def test_blocks_are_views_of_every_row_once(shape):
+    whole, other = np.zeros(shape), np.zeros(shape)
+    for one, two in row_blocks(whole, other, n_values=100):
+        assert one.shape == two.shape
+        assert one.size <= 100 or len(one) == 1
+        one += 1
+        two -= 1
+    assert (whole == 1).all()
+    assert (other == -1).all()

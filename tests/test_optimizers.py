@@ -9,9 +9,13 @@ from sklearn_helmholtz._directions import Gradient
 from sklearn_helmholtz._optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, apply
 from sklearn_helmholtz._units import Gaussian
 
+#: Layers of one block of values and of several.
+SIZES = pytest.mark.parametrize("sizes", [(3, 5), (700, 301)])
 
-def test_sgd_is_heavy_ball_momentum():
-    layer = random_machine((3, 5)).generative[0]
+
+@SIZES
+def test_sgd_is_heavy_ball_momentum(sizes):
+    layer = random_machine(sizes).generative[0]
     optimizer, velocity = SGD(0.9), 0.0
     state = optimizer.initial_state(layer)
     for seed, rate in enumerate((0.1, 0.2, 0.05)):
@@ -24,8 +28,9 @@ def test_sgd_is_heavy_ball_momentum():
         np.testing.assert_allclose(gradient.bias, rate * velocity[0])
 
 
-def test_adam_is_algorithm_1():
-    layer = random_machine((3, 5)).generative[0]
+@SIZES
+def test_adam_is_algorithm_1(sizes):
+    layer = random_machine(sizes).generative[0]
     optimizer = Adam(0.9)
     state = optimizer.initial_state(layer)
     mean = square = 0.0

@@ -23,6 +23,7 @@ from sklearn_helmholtz._optimizers import SCHEDULES, SGD, apply
 from sklearn_helmholtz._parallel import run_in_turn
 from sklearn_helmholtz._random import make_generators
 from sklearn_helmholtz._training import Step, epochs, minibatches
+from sklearn_helmholtz._watch import Watch
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
 
@@ -362,3 +363,78 @@ def test_resampled_bits_have_the_grey_values_as_means(monkeypatch):
     error = 4.5 * np.sqrt(p * (1 - p) / len(bits))
     assert (np.abs(bits.mean(axis=0, dtype=float) - p) <= error).all()
     assert not np.array_equal(seen[0], seen[40])
+
+
+# ------------------------------------------------------------ the state to keep
+
+
+def watched():
+    machine = random_machine((4, 3, 2), gaussian=True)
+    state = new_state(machine, SGD(0.9), Plain, make_generators(0, 3))
+    return Watch(state, tol=0.0, patience=None, keep_best=False)
+
+
+def contents(state):
+    return [array.copy() for array in state.machine.arrays()]
+
+
+def spoil(state):
+    for array in state.machine.arrays():
+        array += 1
+
+
+def test_kept_state_is_that_of_the_last_epoch_whatever_happens_in_the_next():
+    watch = watched()
+    for _ in range(3):
+        expected = contents(watch.state)
+        watch.secure()
+        assert watch.kept is not watch.state
+        spoil(watch.state)
+        for found, array in zip(contents(watch.kept), expected, strict=True):
+            np.testing.assert_array_equal(found, array)
+        watch.record(lambda: (1.0, None))
+        assert watch.kept is watch.state
+    # A copy, too, is left alone by what comes later.
+    copy = watch.copy()
+    expected = contents(copy.kept)
+    watch.secure()
+    spoil(watch.state)
+    assert copy.kept is copy.state
+    for found, array in zip(contents(copy.kept), expected, strict=True):
+        np.testing.assert_array_equal(found, array)
+
+
+def test_interrupt_while_the_state_is_copied_keeps_the_state_itself(monkeypatch):
+    watch = watched()
+    watch.secure()
+    spoil(watch.state)
+    watch.record(lambda: (1.0, None))
+    expected = contents(watch.state)
+    copied, copyto = [], np.copyto
+
+    def interrupted(mine, theirs):
+        copyto(mine, theirs)
+        copied.append(mine)
+        if len(copied) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "copyto", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        watch.secure()
+    for found, array in zip(contents(watch.kept), expected, strict=True):
+        np.testing.assert_array_equal(found, array)
+
+
+def test_optimiser_starts_anew_where_an_epoch_was_broken_off(monkeypatch):
+    def velocities(machine):
+        layers = [layer for network in machine._memory.values() for layer in network]
+        return np.concatenate([v.ravel() for one in layers for v in one["velocity"]])
+
+    X = binary_rows()
+    assert velocities(HelmholtzMachine(**SMALL).fit(X)).any()
+    interrupt_at(monkeypatch, n_steps=5)  # three steps an epoch
+    with pytest.warns(UserWarning, match="interrupted"):
+        machine = HelmholtzMachine(**SMALL).fit(X)
+    assert not velocities(machine).any()
+    monkeypatch.undo()
+    assert np.isfinite(machine.partial_fit(X).score(X))
