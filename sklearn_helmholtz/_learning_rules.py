@@ -367,7 +367,7 @@ class ContrastiveDivergence(LearningRule):
 
     shares_weights = True
     resamples = False
-    usual_rate = 0.3
+    usual_rate = 0.5
 
     def lanes(self, n_rows):
         """Return lanes that take half of the rows each."""

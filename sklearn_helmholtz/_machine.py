@@ -117,7 +117,7 @@ class HelmholtzMachine(
     learning_rate : float or "auto", default="auto"
         Step for the mean gradient of a minibatch, in nats a row. "auto" takes
         what suits the direction, 1 for "centred", 0.1 for "plain" and 0.03 for
-        "natural", of that 0.3 for contrastive divergence; and 0.001 for
+        "natural", half of that for contrastive divergence; and 0.001 for
         `optimizer="adam"`.
 
     momentum : float, default=0.9

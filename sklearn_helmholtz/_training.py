@@ -11,7 +11,6 @@ import numpy as np
 
 from ._belief_network import Machine, Scratch
 from ._numerics import row_blocks
-from ._parallel import run_in_turn
 from ._random import HALF_RANGE, Stream
 
 NETWORKS = Machine._fields
@@ -140,9 +139,9 @@ class Step:
         ]
         squares = sum(run(calls))
         owned = {network for lane in lanes for network in lane.owns}
-        self.update(squares, rate, owned, run)
+        self.update(squares, rate, owned)
 
-    def update(self, squares, rate, owned=(), run=run_in_turn):
+    def update(self, squares, rate, owned=()):
         """Learn from the gradients that the lanes have collected.
 
         Parameters
@@ -152,27 +151,17 @@ class Step:
 
         owned : collection of str
             Networks whose lane has turned their gradients into steps.
-
-        run : callable, default=run_in_turn
-            Runs a list of calls: the networks do not depend on each other.
         """
-        networks = [name for name in NETWORKS if getattr(self.state.machine, name)]
-        if owned:
-            run = run_in_turn  # adding a step is too little to hand over
+        rest = [network for network in NETWORKS if network not in owned]
+        for network in rest:
+            self._merge(network)
         if self.rule.shares_weights:
-            for network in networks:
-                self._merge(network)
             self._share()
-        run([partial(self._learn, name, squares, rate, owned) for name in networks])
-        self.state.n_steps += 1
-
-    def _learn(self, network, squares, rate, owned):
-        """Learn a network from its gradients, or steps where it is owned."""
-        if network not in owned:
-            if not self.rule.shares_weights:  # else it is merged by now
-                self._merge(network)
+        for network in rest:
             self._prepare(network, rate)
-        self._apply(network, squares)
+        for network in NETWORKS:
+            self._apply(network, squares)
+        self.state.n_steps += 1
 
     def collect(self, number, lane, index, rate):
         """Fill gradients[number] from a lane; return its squared residuals, or 0."""

@@ -256,7 +256,7 @@ def test_weights_that_are_shared_stay_the_same(visible, direction, optimizer):
         ({}, 1.0),
         ({"direction": "plain"}, 0.1),
         ({"direction": "natural"}, 0.03),
-        ({"learning_rule": "contrastive-divergence"}, 0.3),
+        ({"learning_rule": "contrastive-divergence"}, 0.5),
         ({"optimizer": "adam", "direction": "plain"}, 0.001),
     ],
     ids=str,
