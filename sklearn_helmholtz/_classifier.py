@@ -20,16 +20,10 @@ from ._data import Rows, moments, refuse_hidden_values
 from ._machine import HelmholtzMachine, positive
 from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
-from ._start import inside_unit_interval
+from ._start import visible_kind
 
 #: What `estimator=None` stands for.
 DEFAULTS = {"hidden_layer_sizes": (50, 20), "alpha": 1e-3, "max_iter": 100}
-#: How rows are read, by fitting and prediction alike.
-_READING = {
-    "accept_sparse": "csr",
-    "dtype": [np.float64, np.float32],
-    "order": "C",
-}
 
 
 class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
@@ -248,16 +242,21 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
     def _validate(self, X, y, *, reset):
         """Return rows and labels."""
-        refuse_hidden_values(X)
-        X, y = validate_data(self, X, y, reset=reset, **_READING)
+        X, y = self._read(X, y, reset=reset)
         check_classification_targets(y)
         return X, column_or_1d(y)
 
+    def _read(self, X, *y, reset):
+        """Return rows, with labels if there are any, as scikit-learn validates them."""
+        refuse_hidden_values(X)
+        dtype = [np.float64, np.float32]
+        how = {"accept_sparse": "csr", "dtype": dtype, "order": "C", "reset": reset}
+        return validate_data(self, X, *y, **how)
+
     def _start(self, X, classes):
         """Return the attributes of a classifier that has seen no row of any class."""
-        kind, rows = self._machine().visible, Rows(X)
-        if kind == "auto":
-            kind = "bernoulli" if inside_unit_interval(rows) else "gaussian"
+        rows = Rows(X)
+        kind = visible_kind(self._machine().visible, rows)
         found = {"classes_": classes, "visible_": kind}
         if kind == "gaussian":
             found["location_"], found["scale_"] = moments(rows)
@@ -347,8 +346,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             Nats. Log densities in the units of the data for Gaussian units.
         """
         check_is_fitted(self)
-        refuse_hidden_values(X)
-        X = validate_data(self, X, reset=False, **_READING)
+        X = self._read(X, reset=False)
         found = np.full((X.shape[0], len(self.classes_)), -np.inf)
         for k, machine in enumerate(self.estimators_):
             if machine is not None and self.class_log_prior_[k] > -np.inf:

@@ -104,7 +104,7 @@ def _fit(machine, blocks, sizes, client):
     step = machine._step(state, machine._in_units(first))
     share = max(1, machine.batch_size // len(blocks))
     n_steps = -(-max(sizes) // share)
-    schedule = SCHEDULES[machine.learning_rate_schedule]
+    initial, schedule = machine._rate(), SCHEDULES[machine.learning_rate_schedule]
     for epoch in range(machine.max_iter):
         for number in range(n_steps):
             present = client.submit(_same, _present(machine, state), pure=False)
@@ -122,7 +122,7 @@ def _fit(machine, blocks, sizes, client):
                 if part.start < sizes[k]
             ]
             done = (epoch + number / n_steps) / machine.max_iter
-            rate = machine._rate() * schedule(done, epoch)
+            rate = initial * schedule(done, epoch)
             _learn(step, _tree(client, futures).result(), rate)
         machine._publish(attributes(state))
         _watch(machine, state, blocks, client)

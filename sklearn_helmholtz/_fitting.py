@@ -21,7 +21,7 @@ from ._likelihood import BLOCK_STATES, estimate_rows
 from ._optimizers import OPTIMIZERS, SCHEDULES, apply
 from ._parallel import finish, run_in_turn, workers
 from ._random import make_generators
-from ._start import initial_machine, inside_unit_interval
+from ._start import initial_machine, visible_kind
 from ._training import Step, epochs
 from ._watch import Watch
 
@@ -292,10 +292,7 @@ class Fitting:
         rows : Rows
             To train on, as they are in the data.
         """
-        self.visible_ = self.visible
-        if self.visible == "auto":
-            inside = inside_unit_interval(rows)
-            self.visible_ = "bernoulli" if inside else "gaussian"
+        self.visible_ = visible_kind(self.visible, rows)
         for name in _OPTIONAL_ATTRIBUTES:
             vars(self).pop(name, None)
         if self.visible_ == "gaussian":

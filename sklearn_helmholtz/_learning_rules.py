@@ -286,6 +286,16 @@ class Lane(NamedTuple):
     owns: tuple
 
 
+def _halves(n_rows, *phases):
+    """Return lanes that take half of the rows each through some phases."""
+    parts = slice(0, n_rows // 2), slice(n_rows // 2, n_rows)
+    return [
+        Lane(tuple((phase, part) for phase in phases), ())
+        for part in parts
+        if part.stop > part.start
+    ]
+
+
 class LearningRule:
     """Which phases a step has, and how they are laid out in lanes.
 
@@ -329,8 +339,7 @@ class LearningRule:
                 Lane((("wake", rows),), ("generative",)),
                 Lane((("sleep", rows),), () if shared else ("recognition", "lateral")),
             ]
-        halves = slice(0, n_rows // 2), slice(n_rows // 2, n_rows)
-        return [Lane((("wake", rows), ("sleep", rows)), ()) for rows in halves]
+        return _halves(n_rows, "wake", "sleep")
 
     def wake(self, machine, x, rng, scratch, weight):
         """Yield the wake phase's regressions."""
@@ -371,9 +380,7 @@ class ContrastiveDivergence(LearningRule):
 
     def lanes(self, n_rows):
         """Return lanes that take half of the rows each."""
-        cut = n_rows // 2
-        parts = slice(0, cut), slice(cut, n_rows)
-        return [Lane((("wake", rows),), ()) for rows in parts if rows.stop > rows.start]
+        return _halves(n_rows, "wake")
 
     def wake(self, machine, x, rng, scratch, weight):
         """Yield the regressions of both networks."""

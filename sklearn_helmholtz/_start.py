@@ -23,6 +23,13 @@ def inside_unit_interval(rows):
     return -slack <= low and high <= 1 + slack
 
 
+def visible_kind(kind, rows):
+    """Return the kind of visible units that a machine's `visible` stands for."""
+    if kind != "auto":
+        return kind
+    return "bernoulli" if inside_unit_interval(rows) else "gaussian"
+
+
 def initial_machine(
     rows, visible, sizes, activity, rng, *, lateral=False, shared=False
 ):
