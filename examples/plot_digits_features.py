@@ -60,8 +60,7 @@ machine = HelmholtzMachine(
     (200,),
     learning_rule="contrastive-divergence",
     learning_rate=0.5,
-    alpha=1.5e-4,
-    max_iter=30,
+    max_iter=20,
     random_state=0,
 )
 rbm = BernoulliRBM(200, learning_rate=0.06, n_iter=30, random_state=0)

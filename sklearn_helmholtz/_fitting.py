@@ -389,7 +389,7 @@ class Fitting:
             optimizer=self._optimizer(),
             apply=apply,
             resample=self._resamples(rows),
-            penalty=self.alpha,
+            penalty=rule.usual_penalty if self.alpha == "auto" else self.alpha,
             variance_floor=_VARIANCE_FLOOR,
         )
 

@@ -317,6 +317,8 @@ class LearningRule:
     resamples = True
     #: The learning rate to start with, as a share of the direction's.
     usual_rate = 1.0
+    #: The L2 penalty to start with.
+    usual_penalty = 0.0
 
     def __init__(self, n_particles, wake_share, sleep_share, *, informed=False):
         self.n_particles = n_particles
@@ -377,6 +379,7 @@ class ContrastiveDivergence(LearningRule):
     shares_weights = True
     resamples = False
     usual_rate = 0.5
+    usual_penalty = 1.5e-4
 
     def lanes(self, n_rows):
         """Return lanes that take half of the rows each."""

@@ -128,9 +128,10 @@ class HelmholtzMachine(
         by the square root of the epochs. :meth:`partial_fit`, which has no end
         in sight, keeps the rate constant.
 
-    alpha : float, default=0.0
+    alpha : float or "auto", default="auto"
         L2 penalty: alpha / 2 times the squared weights is added to the free
-        energy of a row.
+        energy of a row. "auto" is 1.5e-4 for contrastive divergence and none
+        for the other rules.
 
     initial_activity : float, default=0.1
         Probability of a hidden unit to be on at the start of training, in
@@ -312,7 +313,7 @@ class HelmholtzMachine(
         ],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "learning_rate_schedule": [StrOptions(set(SCHEDULES))],
-        "alpha": [Interval(Real, 0, None, closed="left")],
+        "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "initial_activity": [Interval(Real, 0, 1, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -345,7 +346,7 @@ class HelmholtzMachine(
         learning_rate="auto",
         momentum=0.9,
         learning_rate_schedule="linear",
-        alpha=0.0,
+        alpha="auto",
         initial_activity=0.1,
         batch_size=100,
         max_iter=50,

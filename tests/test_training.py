@@ -270,6 +270,18 @@ def test_auto_is_the_rate_that_the_docstring_names(settings, rate):
 
 
 @pytest.mark.parametrize("rule", LEARNING_RULES)
+def test_auto_is_the_penalty_that_the_docstring_names(rule):
+    X = binary_rows()
+    penalty = 1.5e-4 if rule == "contrastive-divergence" else 0.0
+    auto, named, other = (
+        HelmholtzMachine(learning_rule=rule, alpha=alpha, **SMALL).fit(X)
+        for alpha in ("auto", penalty, 0.1)
+    )
+    np.testing.assert_array_equal(parameters(auto), parameters(named))
+    assert not np.array_equal(parameters(auto), parameters(other))
+
+
+@pytest.mark.parametrize("rule", LEARNING_RULES)
 def test_grey_rows_are_drawn_but_for_contrastive_divergence(rule):
     X = np.random.default_rng(0).random((50, 9))
     auto, drawn, grey = (
