@@ -316,19 +316,21 @@ class Fitting:
 
     def _resume(self):
         """Return the state that the last fit or partial_fit left."""
-        sizes = [len(bias) for bias in self.recognition_intercepts_]
-        if sizes != self._layer_sizes():
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} differs from the "
-                f"fitted machine's {sizes}, which cannot go on with other layers. "
-                "Use clone or warm_start=False to start anew."
-            )
         state = state_of(self)
-        if bool(state.machine.lateral) != self.lateral:
-            raise ValueError(
-                f"lateral={self.lateral!r} differs from the fitted machine's, which "
-                "cannot go on so. Use clone or warm_start=False to start anew."
-            )
+        sizes = [len(bias) for bias in self.recognition_intercepts_]
+        same = {
+            "hidden_layer_sizes": sizes == self._layer_sizes(),
+            "visible": self.visible in ("auto", self.visible_),
+            "lateral": bool(state.machine.lateral) == self.lateral,
+            "learning_rule": _can_go_on(self.learning_rule, state.machine),
+        }
+        for name, agrees in same.items():
+            if not agrees:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} does not fit what the machine "
+                    "has been fitted as, so it cannot go on. Use clone or "
+                    "warm_start=False to start anew."
+                )
         return self._with_present_kinds(state)
 
     def _with_present_kinds(self, state):
@@ -397,6 +399,14 @@ class Fitting:
         """Set fitted attributes; a fit that was unfinished is so no more."""
         vars(self).pop("_unfinished", None)
         vars(self).update(found)
+
+
+def _can_go_on(learning_rule, machine):
+    """Return whether a machine's networks share their weights if the rule's must."""
+    pairs = zip(machine.generative, machine.recognition, strict=False)
+    return not LEARNING_RULES[learning_rule].shares_weights or all(
+        np.array_equal(down.weights, up.weights.T) for down, up in pairs
+    )
 
 
 def _fingerprint(X):

@@ -39,6 +39,8 @@ def test_warm_start_goes_on_and_cold_start_forgets():
     np.testing.assert_array_equal(before, parameters(machine))
 
 
+CONTRAST = "contrastive-divergence"
+
 #: Whether a machine has taken a change between fits.
 TAKEN = {
     ("optimizer", "sgd", "adam"): lambda m: "mean" in m._memory["generative"][0],
@@ -53,6 +55,15 @@ TAKEN = {
     ("direction", "centred", "plain"): lambda m: m.n_iter_ > 3,
     ("lateral", False, True): lambda m: hasattr(m, "lateral_coefs_"),
     ("lateral", True, False): lambda m: not hasattr(m, "lateral_coefs_"),
+    ("visible", "bernoulli", "gaussian"): lambda m: m.visible_ == "gaussian",
+    ("visible", "gaussian", "bernoulli"): lambda m: m.visible_ == "bernoulli",
+    ("visible", "gaussian", "auto"): lambda m: m.visible_ == "gaussian",
+    ("learning_rule", "wake-sleep", CONTRAST): lambda m: np.array_equal(
+        m.generative_coefs_[0], m.recognition_coefs_[0].T
+    ),
+    ("learning_rule", CONTRAST, "wake-sleep"): lambda m: (
+        not np.array_equal(m.generative_coefs_[0], m.recognition_coefs_[0].T)
+    ),
 }
 
 

@@ -295,8 +295,9 @@ def test_grey_rows_are_drawn_but_for_contrastive_divergence(rule):
 
 def test_natural_direction_refuses_to_share_weights():
     X = binary_rows()
-    machine = HelmholtzMachine(direction="natural", **SMALL).fit(X)
-    machine.set_params(learning_rule="contrastive-divergence")
+    rule = "contrastive-divergence"
+    machine = HelmholtzMachine(learning_rule=rule, **SMALL).fit(X)
+    machine.set_params(direction="natural")
     before = parameters(machine)
     for method in (machine.fit, machine.partial_fit):
         with pytest.raises(ValueError, match="direction='natural'"):
