@@ -2,7 +2,7 @@
 
     python benchmarks/race.py --data FOLDER [--target 105]
 
-One layer of 200 units, reweighted wake-sleep with K = 5, minibatches of 100,
+One layer of 200 units, reweighted wake-sleep with K particles, minibatches of 100,
 learning rates that fall linearly to 0 over each runner's own number of epochs:
 
 - ours: the defaults;
@@ -30,7 +30,7 @@ from _results import append
 from sklearn_helmholtz import HelmholtzMachine
 
 SIZES = 784, 200
-K, BATCH = 5, 100
+BATCH = 100
 
 
 class Clock:
@@ -81,10 +81,14 @@ class Lap:
         return self.clock.lap(lambda: fitted_estimator)
 
 
-def ours(X, clock, n_epochs, seed):
+def ours(X, clock, n_epochs, n_particles, seed):
     """Train the estimator."""
     machine = HelmholtzMachine(
-        SIZES[1:], n_particles=K, batch_size=BATCH, max_iter=n_epochs, random_state=seed
+        SIZES[1:],
+        n_particles=n_particles,
+        batch_size=BATCH,
+        max_iter=n_epochs,
+        random_state=seed,
     )
     machine.set_callbacks(Lap(clock)).fit(X)
 
@@ -92,8 +96,9 @@ def ours(X, clock, n_epochs, seed):
 class Torch:
     """The same machine's parameters as tensors."""
 
-    def __init__(self, X, seed):
+    def __init__(self, X, n_particles, seed):
         torch.manual_seed(seed)
+        self.n_particles = n_particles
         start = HelmholtzMachine(SIZES[1:], max_iter=1, random_state=seed)
         self.shell = start.fit(X[:BATCH])
         n_visible, n_hidden = SIZES
@@ -122,8 +127,8 @@ class Torch:
     def particles(self, x):
         """Return states of shape (K, rows, units), q's logits, p's, log-weights."""
         a = torch.addmm(self.d, x, self.V)
-        h = torch.bernoulli(torch.sigmoid(a).expand(K, *a.shape))
-        below = torch.addmm(self.b, h.flatten(0, 1), self.W).view(K, len(x), -1)
+        h = torch.bernoulli(torch.sigmoid(a).expand(self.n_particles, *a.shape))
+        below = torch.addmm(self.b, h.flatten(0, 1), self.W).view(*h.shape[:2], -1)
         softplus = torch.nn.functional.softplus
         log_w = (x * below - softplus(below)).sum(-1) + (h * (self.c - a)).sum(-1)
         log_w = log_w + softplus(a).sum(-1) - softplus(self.c).sum()
@@ -135,9 +140,9 @@ class Torch:
         return h, torch.bernoulli(torch.sigmoid(torch.addmm(self.b, h, self.W)))
 
 
-def torch_by_hand(X, clock, n_epochs, seed):
+def torch_by_hand(X, clock, n_epochs, n_particles, seed):
     """Hand-written gradients, centred direction, momentum."""
-    model, data = Torch(X, seed), torch.from_numpy(X)
+    model, data = Torch(X, n_particles, seed), torch.from_numpy(X)
     memory = [torch.zeros_like(p) for p in model.parameters]
     centre_h, centre_x = torch.sigmoid(model.c), torch.sigmoid(model.b)
 
@@ -171,9 +176,9 @@ def torch_by_hand(X, clock, n_epochs, seed):
         run(data, clock, n_epochs, step, 1.0, model)
 
 
-def torch_autograd(X, clock, n_epochs, seed):
+def torch_autograd(X, clock, n_epochs, n_particles, seed):
     """Gradients by autograd, Adam."""
-    model, data = Torch(X, seed), torch.from_numpy(X)
+    model, data = Torch(X, n_particles, seed), torch.from_numpy(X)
     for p in model.parameters:
         p.requires_grad_()
     optimizer = torch.optim.Adam(model.parameters)
@@ -223,6 +228,7 @@ def main():
     parser.add_argument("--data", help="folder of the .npz files")
     parser.add_argument("--target", type=float, default=105.0)
     parser.add_argument("--epochs", type=int, nargs=3, default=[40, 40, 100])
+    parser.add_argument("--particles", type=int, default=5)
     parser.add_argument("--runners", nargs="+", choices=RUNNERS, default=list(RUNNERS))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -238,10 +244,11 @@ def main():
             continue
         print(name, flush=True)
         clock = Clock(valid, options.target)
-        runner(train, clock, n_epochs, options.seed)
+        runner(train, clock, n_epochs, options.particles, options.seed)
         rows.append(
             {
                 "runner": name,
+                "particles": options.particles,
                 "target": options.target,
                 "horizon": n_epochs,
                 "reached": clock.nll <= options.target,
