@@ -9,8 +9,9 @@ draws the methods' starts, and the folds or the labelled rows where a task has
 them. The RBM's and the machine's learning rate and epochs are chosen in the same
 way, from as many settings, on 10,000 of the training rows. Those have their labels
 for that even where the classifier gets few.
-Rows of the table are appended to benchmarks/results/features.csv. "random
-features" are a machine's shape without any learning, for orientation.
+Rows of the table are appended to benchmarks/results/features.csv. An
+"untuned" machine has nothing set but the learning rule. "random features" are a
+machine's shape without any learning, for orientation.
 """
 
 import argparse
@@ -211,7 +212,7 @@ def machine(columns, seed, *, deep=False, **settings):
     return HelmholtzMachine(layers, random_state=seed, **OURS | settings)
 
 
-OURS = {"learning_rule": "contrastive-divergence", "max_iter": 20}
+OURS = {"learning_rule": "contrastive-divergence"}
 
 
 def rbm(columns, seed, **settings):
@@ -233,6 +234,7 @@ def methods(split, columns, seed, quick):
         "RBM, half the columns": best(rbm, RBM_GRID, columns // 2),
         "random features": lambda: RandomFeatures(columns, random_state=seed),
         "Helmholtz machine": best(machine, OUR_GRID, columns),
+        "Helmholtz machine, untuned": lambda: machine(columns, seed),
         "Helmholtz machine, three layers": best(
             partial(machine, deep=True), OUR_GRID, columns
         ),
@@ -331,7 +333,7 @@ def rows_of(task, seed, options):
             yield dict(zip(FIELDS, [*values, changed], strict=True))
 
 
-SHOWN = {"hidden_layer_sizes", "learning_rate", "n_iter", *OURS}
+SHOWN = {"hidden_layer_sizes", "learning_rate", "learning_rule", "n_iter", "max_iter"}
 
 
 # ---------------------------------------------------------------------- report
