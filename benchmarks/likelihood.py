@@ -5,8 +5,8 @@ r"""Test log-likelihoods on binary data sets against the published ones.
 
 Trains on the set's training rows, and prints the negative log-likelihood of
 validation and test rows in nats, by importance sampling: 1,000 particles on all
-rows, and 10,000 on up to 1,000 of the test rows, with the effective sample
-sizes. Every run appends a row to benchmarks/results/likelihood.csv. Sets other
+rows (of the test set, on --test-rows of them, evenly spread), and 10,000 on up to
+1,000 of the test rows, with the effective sample sizes. Every run appends a row to benchmarks/results/likelihood.csv. Sets other
 than MNIST have their published splits in FOLDER. Several values of --rate, --alpha
 or --epochs make a grid, of which the machine with the best likelihood of the
 validation rows, by 100 particles, is reported:
@@ -31,7 +31,7 @@ from sklearn_helmholtz import HelmholtzMachine
 FIELDS = [
     *("set", "layers", "rule", "particles", "lateral", "direction", "optimizer"),
     *("rate", "batch", "alpha", "epochs", "seed", "fit_s", "valid_nll", "test_nll"),
-    *("test_ess", "test_nll_10k", "test_ess_10k", "train_nll"),
+    *("test_ess", "test_nll_10k", "test_ess_10k", "train_nll", "test_rows"),
 ]
 
 
@@ -50,6 +50,7 @@ def arguments():
     parser.add_argument("--alpha", type=float, nargs="+", default=[0.0])
     parser.add_argument("--epochs", type=int, nargs="+", default=[50])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--test-rows", type=int, help="all if left out")
     parser.add_argument("--verbose", type=int, default=0)
     return parser.parse_args()
 
@@ -110,7 +111,9 @@ def measure(options):
     row["layers"] = "-".join(map(str, options.layers))
     print(f"trained on {train.shape} in {row['fit_s']} s", flush=True)
     row["valid_nll"], _ = nll(fitted, valid, 1000)
-    row["test_nll"], row["test_ess"] = nll(fitted, test, 1000)
+    judged = spread(test, options.test_rows or len(test))
+    row["test_rows"] = len(judged)
+    row["test_nll"], row["test_ess"] = nll(fitted, judged, 1000)
     row["test_nll_10k"], row["test_ess_10k"] = nll(fitted, spread(test), 10_000)
     row["train_nll"], _ = nll(fitted, spread(train), 1000)
     return {field: row[field] for field in FIELDS}
