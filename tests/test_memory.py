@@ -57,7 +57,10 @@ def test_fit_takes_few_copies_of_the_parameters(parameters, copies, mapped, tmp_
 
 def test_fit_takes_no_more_for_more_rows():
     X = binary_rows(4000, 100, np.float32)
-    machine = HelmholtzMachine(50, max_iter=1, early_stopping=True, random_state=0)
+    # One thread, as in peak.
+    machine = HelmholtzMachine(
+        50, max_iter=1, early_stopping=True, n_jobs=1, random_state=0
+    )
 
     def extra(n_rows):
         tracemalloc.start()
