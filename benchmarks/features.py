@@ -209,10 +209,9 @@ def machine(columns, seed, *, deep=False, **settings):
     """Return a machine of one layer, or of three, that has that many columns."""
     narrow = columns // 6 if deep else 0
     layers = (columns - 2 * narrow, narrow, narrow) if deep else (columns,)
-    return HelmholtzMachine(layers, random_state=seed, **OURS | settings)
-
-
-OURS = {"learning_rule": "contrastive-divergence"}
+    return HelmholtzMachine(
+        layers, learning_rule="contrastive-divergence", random_state=seed, **settings
+    )
 
 
 def rbm(columns, seed, **settings):

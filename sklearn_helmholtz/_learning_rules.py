@@ -199,10 +199,11 @@ def reweighted_wake(
         shape = n_particles, n_rows, child.shape[-1]
         out = scratch(("residual", index), (n_particles * n_rows, shape[-1]))
         above = layer.logits(_flat(parent), out=out).reshape(shape)
-        log_w += layer.units.log_prob(child, above)
         if informed:
             informations.append(layer.units.information(above))
-        residuals.append(layer.units.residual(child, above, out=above))
+        log_prob, residual = layer.units.log_prob_and_residual(child, above)
+        log_w += log_prob
+        residuals.append(residual)
     w = normalised_weights(log_w, axis=0)
     w *= weight
     w = w.astype(x.dtype, copy=False)[..., None]

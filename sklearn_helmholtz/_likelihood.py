@@ -22,7 +22,7 @@ import numpy as np
 from ._belief_network import Layer
 from ._numerics import log_sum_exp, row_dot, softplus_sum
 from ._random import HALF_RANGE, RowNoise, row_keys
-from ._units import threshold
+from ._units import threshold, threshold_level
 
 #: States (particles x rows) that are in work at once; bounds the memory.
 BLOCK_STATES = 512
@@ -142,12 +142,12 @@ def draw(machine, index, parent, logits, bits):
 
     bits : ndarray of int32, shape (n_particles, n_rows, n_units)
     """
-    states = machine.draw(index, logits, bits)
     if logits.dtype != np.float32:
-        return states
-    level = np.tanh(logits * np.float32(0.5))
-    level = level - bits * np.float32(1 / HALF_RANGE)
-    close = np.nonzero(np.abs(level, out=level) < _CLOSE)
+        return machine.draw(index, logits, bits)
+    margin = threshold_level(logits) - bits.astype(np.float32)
+    states = (margin > 0).astype(np.float32)
+    close = np.flatnonzero(np.abs(margin, out=margin) < _CLOSE * HALF_RANGE)
+    close = np.unravel_index(close, margin.shape)  # sooner than nonzero's own way
     layer = machine.recognition[index]
     rows = parent[close[-2]] if parent.ndim == 2 else parent[close[:-1]]
     weights = layer.weights.T[close[-1]].astype(np.float64)

@@ -1,7 +1,8 @@
 """Kernels on arrays: the sigmoid, sums of softplus, weights that sum to one.
 
-Every kernel is silent for every finite logit, in float32 and float64: the
-sigmoid goes through tanh, which saturates where exp would overflow.
+Every kernel is silent and right for every finite logit, in float32 and float64.
+What they cost is an exp a value, about half of what a tanh takes; where that
+overflows, the infinity is either the limit that is meant or calls for another way.
 """
 
 from functools import lru_cache
@@ -11,15 +12,55 @@ import numpy as np
 
 def sigmoid(a, out=None):
     """Return 1 / (1 + exp(-a)), in place where `out` is `a`."""
-    out = np.multiply(a, a.dtype.type(0.5), out=out)
-    np.tanh(out, out=out)
-    out *= 0.5
-    out += 0.5
+    out = one_plus_exp(np.negative(a, out=out), out=out)
+    return np.divide(1, out, out=out)
+
+
+def one_plus_exp(a, out=None):
+    """Return 1 + exp(a), infinite where that overflows, in place where `out` is `a`."""
+    with np.errstate(over="ignore"):
+        out = np.exp(a, out=out)
+    out += 1
     return out
 
 
-def softplus_sum(a):
+def softplus_sum(a, grown=None):
     """Return the sum over the last axis of log(1 + exp(a)).
+
+    One log is taken of the product of four terms each. Rows where a product
+    overflows, which takes logits of 22 on average in float32, go another way.
+
+    Parameters
+    ----------
+    a : ndarray
+    grown : ndarray, default=None
+        ``one_plus_exp(a)``, where the caller has it; it is only read.
+    """
+    grown = one_plus_exp(a) if grown is None else grown
+    total = _log_of_products(grown)
+    finite = np.isfinite(total)
+    if not finite.all():
+        total = np.where(finite, total, 0)
+        total[~finite] = _softplus_sum_of_any(a[~finite])
+    return total
+
+
+def _log_of_products(terms):
+    """Return the sum over the last axis of log(terms), infinite on overflow."""
+    with np.errstate(over="ignore"):
+        for _ in range(2):
+            half, odd = divmod(terms.shape[-1], 2)
+            if not half:
+                break
+            product = terms[..., :half] * terms[..., half : 2 * half]
+            if odd:
+                product[..., 0] *= terms[..., -1]
+            terms = product
+    return row_sum(np.log(terms))
+
+
+def _softplus_sum_of_any(a):
+    """Return softplus_sum(a) for logits of any size.
 
     log(1 + e^a) = max(a, 0) - log sigmoid(|a|), and max(a, 0) = (a + |a|) / 2.
     The log is taken of numbers in [1/2, 1], so its error is absolute and small;

@@ -1,13 +1,13 @@
 """Units: what one layer's states are, given the linear predictor from its parent.
 
-A unit type knows five functions of the logits ``a`` (for Gaussian units the
-mean) and nothing of weights: ``mean``, ``sample``, ``log_prob``, ``residual``
-and ``information``. A new type is a class with these five.
+A unit type knows six functions of the logits ``a`` (for Gaussian units the
+mean) and nothing of weights: ``mean``, ``sample``, ``log_prob``, ``residual``,
+``log_prob_and_residual`` and ``information``. A new type is a class with these six.
 """
 
 import numpy as np
 
-from ._numerics import row_dot, sigmoid, softplus_sum
+from ._numerics import one_plus_exp, row_dot, sigmoid, softplus_sum
 from ._random import HALF_RANGE
 
 _LATERAL_BLOCK = 16
@@ -16,7 +16,7 @@ _LATERAL_BLOCK = 16
 def threshold(logits, bits, out=None):
     """Return 1 where the bits fall below sigmoid(logits), else 0.
 
-    With u uniform in [-1, 1), u < tanh(a / 2) has probability sigmoid(a).
+    With u uniform in [-1, 1), u < 2 sigmoid(a) - 1 has probability sigmoid(a).
 
     Parameters
     ----------
@@ -30,12 +30,17 @@ def threshold(logits, bits, out=None):
         Takes the states; may be `logits`.
     """
     dtype = logits.dtype
-    level = np.multiply(logits, dtype.type(0.5))
-    np.tanh(level, out=level)
-    level *= dtype.type(HALF_RANGE)
     if out is None:
         out = np.empty(np.broadcast_shapes(logits.shape, bits.shape), dtype=dtype)
-    return np.less(bits.astype(dtype), level, out=out)
+    return np.less(bits.astype(dtype), threshold_level(logits), out=out)
+
+
+def threshold_level(logits):
+    """Return below what number bits turn a unit on: (2 sigmoid(a) - 1) 2^23."""
+    level = sigmoid(logits)
+    level *= 2 * HALF_RANGE
+    level -= HALF_RANGE
+    return level
 
 
 def threshold_in_turn(logits, lateral, bits):
@@ -78,6 +83,17 @@ def threshold_in_turn(logits, lateral, bits):
     return np.ascontiguousarray(states.T).reshape(bits.shape)
 
 
+def _towards_other_state(states):
+    """Return -1 for states that are on, 1 for others; and how far off they are.
+
+    States in (0, 1) count as the nearer of 0 and 1, and the rest that is off, which
+    is None for binary states, as so much of a logit.
+    """
+    on = (states > 0.5).astype(states.dtype)
+    rest = states - on
+    return 1 - 2 * on, rest if rest.any() else None
+
+
 class Bernoulli:
     """Binary units: s = 1 with probability sigmoid(a)."""
 
@@ -97,12 +113,34 @@ class Bernoulli:
         States in (0, 1) give the expected value over binary states that have
         them as means.
         """
-        return row_dot(states, logits) - softplus_sum(logits)
+        if logits.size < states.size:
+            return row_dot(states, logits) - softplus_sum(logits)
+        away, rest = _towards_other_state(states)
+        log_prob = -softplus_sum(away * logits)
+        return log_prob if rest is None else log_prob + row_dot(rest, logits)
 
     def residual(self, states, logits, out=None):
         """Return states - mean, the derivative of log_prob to the logits."""
         mean = self.mean(logits, out=out)
         return np.subtract(states, mean, out=out)
+
+    def log_prob_and_residual(self, states, logits):
+        """Return both, at the price of one; the residual takes the logits' place.
+
+        With d the direction to the other state, p(s) = 1 / g where g = 1 + exp(d a),
+        and s - mean = d (1 / g - 1).
+        """
+        away, rest = _towards_other_state(states)
+        linear = 0 if rest is None else row_dot(rest, logits)
+        logits *= away
+        grown = one_plus_exp(logits)
+        log_prob = linear - softplus_sum(logits, grown)
+        residual = np.divide(1, grown, out=logits)
+        residual -= 1
+        residual *= away
+        if rest is not None:
+            residual += rest
+        return log_prob, residual
 
     def information(self, logits):
         """Return how fast the expected residual falls as a rises: the variance."""
@@ -150,6 +188,11 @@ class Gaussian:
         gradient: a step in it is the same whatever the variance has become.
         """
         return np.subtract(states, logits, out=out)
+
+    def log_prob_and_residual(self, states, logits):
+        """Return both; the residual takes the logits' place."""
+        log_prob = self.log_prob(states, logits)
+        return log_prob, self.residual(states, logits, out=logits)
 
     def information(self, logits):
         """Return how fast the residual falls as a rises: by as much."""

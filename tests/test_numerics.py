@@ -8,6 +8,7 @@ from scipy.special import expit, log1p, logsumexp, softmax
 
 from sklearn_helmholtz._numerics import (
     log_sum_exp,
+    one_plus_exp,
     normalised_weights,
     row_blocks,
     row_dot,
@@ -71,6 +72,22 @@ def test_sum_of_softplus_holds_at_extreme_logits(dtype):
     np.testing.assert_allclose(softplus_sum(a), [200 * 1e4, 0], rtol=1e-6)
     zeros = np.zeros((1, 1600), dtype)
     np.testing.assert_allclose(softplus_sum(zeros), 1600 * log1p(1.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sum_of_softplus_holds_where_only_some_rows_overflow(dtype):
+    a = logits(dtype)
+    plain = np.logaddexp(0, a.astype(float)).sum(axis=-1)
+    overflows = np.isinf(one_plus_exp(a)).any(axis=-1)
+    assert 0 < overflows.sum() < len(a)
+    grown = one_plus_exp(a)
+    before = grown.copy()
+    np.testing.assert_allclose(softplus_sum(a), plain, rtol=1e-5)
+    np.testing.assert_array_equal(softplus_sum(a, grown), softplus_sum(a))
+    np.testing.assert_array_equal(grown, before)
+    # A row's sum does not depend on the company that it is in.
+    for row, found in zip(a, softplus_sum(a), strict=True):
+        assert softplus_sum(row[None])[0] == pytest.approx(found, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -67,6 +67,34 @@ def test_bernoulli_log_prob_equals_the_plain_sum():
     np.testing.assert_allclose(Bernoulli().log_prob(states, LOGITS), expected)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_prob_is_exact_in_its_digits_for_sure_states(dtype):
+    # What is left of certainty, -1e-5 of logits of 1e4, is not lost to cancellation.
+    logits = np.array([[12.0, -12.0], [1e4, -1e4], [1e4, -1e4]], dtype)
+    states = np.array([[1, 0], [1, 0], [0, 0]], dtype)
+    found = Bernoulli().log_prob(states, logits)
+    np.testing.assert_allclose(found, [-2 * np.exp(-12), 0, -1e4], rtol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("units", [Bernoulli(), Gaussian(np.full(40, 0.3, np.float32))])
+def test_both_at_once_are_log_prob_and_residual(units, grey, dtype):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 20, (3, 5, 40)).astype(dtype)
+    logits[0, 0] = 1e3
+    states = rng.uniform(size=(5, 40))
+    states = (states if grey else states.round()).astype(dtype)
+    expected = units.log_prob(states, logits), units.residual(states, logits)
+    with np.errstate(all="raise", under="ignore"):
+        log_prob, residual = units.log_prob_and_residual(states, logits)
+    assert residual is logits
+    assert residual.dtype == dtype
+    tolerance = 10 * np.finfo(dtype).eps
+    np.testing.assert_allclose(log_prob, expected[0], rtol=tolerance)
+    np.testing.assert_allclose(residual, expected[1], atol=tolerance)
+
+
 def test_gaussian_log_prob_equals_the_plain_sum():
     variance = np.array([0.1, 1.0, 2.0, 5.0, 0.5])
     states = np.random.default_rng(0).normal(size=(4, 5))
