@@ -8,8 +8,8 @@ from scipy.special import expit, log1p, logsumexp, softmax
 
 from sklearn_helmholtz._numerics import (
     log_sum_exp,
-    one_plus_exp,
     normalised_weights,
+    one_plus_exp,
     row_blocks,
     row_dot,
     sigmoid,
