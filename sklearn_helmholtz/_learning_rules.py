@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._belief_network import down_pass, up_pass
-from ._numerics import normalised_weights, row_dot, softplus_sum
+from ._numerics import normalised_weights
 
 
 class Regression(NamedTuple):
@@ -232,7 +232,7 @@ def _particles(machine, x, rng, scratch, n_particles):
         drawn = scratch(("particles", index), shape)
         machine.draw(index, logits, rng.bits(shape), out=drawn)
         logits = machine.with_lateral(index, logits, drawn)
-        log_w -= row_dot(drawn, logits) - softplus_sum(logits)
+        log_w -= layer.units.log_prob(drawn, logits)
         states.append(drawn)
         all_logits.append(logits)
     return states, all_logits, log_w

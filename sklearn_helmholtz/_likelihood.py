@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._belief_network import Layer
-from ._numerics import log_sum_exp, row_dot, softplus_sum
+from ._numerics import log_sum_exp, row_dot
 from ._random import HALF_RANGE, RowNoise, row_keys
 from ._units import threshold, threshold_level
 
@@ -116,7 +116,7 @@ def weigh(machine, x, first_logits, sample, unseen=None):
             logits = _logits(layer, states)
         states = sample(index, states, logits)
         logits = machine.with_lateral(index, logits, states)
-        total = total - row_dot(states, logits) + softplus_sum(logits)
+        total = total - layer.units.log_prob(states, logits)
         parent = states.astype(dtype, copy=False)
         below = machine.generative[index]
         given = _logits(below, parent)

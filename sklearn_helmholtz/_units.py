@@ -113,7 +113,7 @@ class Bernoulli:
         States in (0, 1) give the expected value over binary states that have
         them as means.
         """
-        if logits.size < states.size:
+        if logits.ndim < states.ndim:  # shared by many states; never a matter of size
             return row_dot(states, logits) - softplus_sum(logits)
         away, rest = _towards_other_state(states)
         log_prob = -softplus_sum(away * logits)
