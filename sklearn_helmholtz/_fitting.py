@@ -385,6 +385,7 @@ class Fitting:
                 self.n_particles,
                 self.wake_share,
                 self.sleep_share,
+                self.n_moves,
                 informed=direction.informed,
             ),
             direction=direction(state.averages),

@@ -9,6 +9,8 @@ on its parent. A phase is a generator of such regressions for some rows:
   (Hinton et al. 1995);
 - reweighted wake: several recognised particles a row, weighted by
   p(x, s) / q(s | x), teach both (Bornschein & Bengio 2015);
+- refined wake: one of these particles, drawn by weight, teaches both after some
+  moves towards the posterior;
 - contrast: states recognised from data teach the generative network, and what
   it makes of them, one layer down, teaches the recognition network. With
   weights in common that is contrastive divergence (Hinton 2002).
@@ -23,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._belief_network import down_pass, up_pass
+from ._moves import pick, refine
 from ._numerics import normalised_weights
 
 
@@ -75,6 +78,11 @@ def wake(machine, x, rng, scratch, weight, *, informed=False):
         Whether regressions carry the units' information.
     """
     states = up_pass(machine, x, rng, scratch)
+    yield from _explanations(machine, states, scratch, weight, informed)
+
+
+def _explanations(machine, states, scratch, weight, informed):
+    """Yield the generative network's regressions on states, one a row."""
     parents = [*states[1:], None]
     for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
         out = scratch(("residual", index), child.shape)
@@ -216,6 +224,59 @@ def reweighted_wake(
         yield from _recognition_regressions(machine, states, logits, w, informed)
 
 
+def refined_wake(
+    machine,
+    x,
+    rng,
+    scratch,
+    weight,
+    n_particles,
+    recognition_share,
+    n_moves,
+    *,
+    informed=False,
+):
+    """Yield regressions of both networks on one particle a row, moved.
+
+    The particle is drawn by weight from n_particles recognised ones, and makes
+    n_moves moves in every layer.
+
+    Parameters
+    ----------
+    machine, x, rng, scratch, weight, n_particles, recognition_share, informed
+        As for :func:`reweighted_wake`.
+
+    n_moves : int
+        See :func:`._moves.refine`.
+    """
+    particles, _, log_w = _particles(machine, x, rng, scratch, n_particles)
+    log_w += _log_joint(machine, particles, scratch)
+    rows = np.arange(x.shape[0])
+    chosen = pick(log_w, rng), rows
+    states = [x, *(layer[chosen] for layer in particles[1:])]
+    refine(machine, states, rng, n_moves)
+    yield from _explanations(machine, states, scratch, weight, informed)
+    if recognition_share:
+        weight = weight * recognition_share
+        for index, (parent, child) in enumerate(pairwise(states)):
+            yield from _recognition(
+                machine, index, parent, child, weight, scratch, informed
+            )
+
+
+def _log_joint(machine, states, scratch):
+    """Return log p(x, s) of particles, (n_particles, n_rows)."""
+    prior = machine.generative[-1]
+    total = prior.units.log_prob(states[-1], prior.bias)
+    for index, (child, parent) in enumerate(pairwise(states)):
+        layer = machine.generative[index]
+        shape = *parent.shape[:2], child.shape[-1]
+        out = scratch(("residual", index), (shape[0] * shape[1], shape[2]))
+        logits = layer.logits(_flat(parent), out=out).reshape(shape)
+        total = total + layer.units.log_prob(child, logits)
+    return total
+
+
 def _particles(machine, x, rng, scratch, n_particles):
     """Return states (x first), their logits, and -log q(s | x) of each particle."""
     n_rows = x.shape[0]
@@ -308,6 +369,9 @@ class LearningRule:
     wake_share, sleep_share : float
         Factors of the recognition network's regressions in the two phases.
 
+    n_moves : int, default=0
+        Moves towards the posterior before a particle teaches.
+
     informed : bool, default=False
         Whether regressions carry the units' information.
     """
@@ -321,8 +385,11 @@ class LearningRule:
     #: The L2 penalty to start with.
     usual_penalty = 0.0
 
-    def __init__(self, n_particles, wake_share, sleep_share, *, informed=False):
+    def __init__(
+        self, n_particles, wake_share, sleep_share, n_moves=0, *, informed=False
+    ):
         self.n_particles = n_particles
+        self.n_moves = n_moves
         self.informed = informed
         self.wake_share = wake_share
         self.sleep_share = sleep_share
@@ -335,7 +402,7 @@ class LearningRule:
         phases cost the same and are a lane each. More: the wake phase costs
         most, and each lane takes half of the rows through both phases.
         """
-        if self.n_particles == 1 or n_rows == 1:
+        if n_rows == 1 or (self.n_particles == 1 and not self.n_moves):
             rows = slice(0, n_rows)
             shared = bool(self.wake_share)
             return [
@@ -346,13 +413,14 @@ class LearningRule:
 
     def wake(self, machine, x, rng, scratch, weight):
         """Yield the wake phase's regressions."""
+        given = machine, x, rng, scratch, weight
         how = {"informed": self.informed}
+        if self.n_moves:
+            rest = self.n_particles, self.wake_share, self.n_moves
+            return refined_wake(*given, *rest, **how)
         if self.n_particles == 1 and not self.wake_share:
-            return wake(machine, x, rng, scratch, weight, **how)
-        share = self.wake_share
-        return reweighted_wake(
-            machine, x, rng, scratch, weight, self.n_particles, share, **how
-        )
+            return wake(*given, **how)
+        return reweighted_wake(*given, self.n_particles, self.wake_share, **how)
 
     def sleep(self, machine, n_rows, rng, scratch, weight):
         """Yield the sleep phase's regressions."""
@@ -365,7 +433,9 @@ class LearningRule:
 class WakeSleep(LearningRule):
     """Wake-sleep; the arguments are those of its generalisation."""
 
-    def __init__(self, n_particles, wake_share, sleep_share, *, informed=False):
+    def __init__(
+        self, n_particles, wake_share, sleep_share, n_moves=0, *, informed=False
+    ):
         super().__init__(1, wake_share=0.0, sleep_share=1.0, informed=informed)
 
 

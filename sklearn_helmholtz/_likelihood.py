@@ -181,13 +181,29 @@ def estimate(machine, x, n_particles, seed=0):
     keys = row_keys(x.astype(np.float64, copy=False))
     first = machine.recognition[0]
     first_logits = first.logits(x.astype(first.weights.dtype, copy=False))
-    step = max(1, BLOCK_STATES // len(x))
+
+    def weigh_some(particles):
+        noise = RowNoise(keys, particles, seed)
+        return log_weights(machine, x, first_logits, noise)
+
+    return pool(weigh_some, len(x), n_particles)
+
+
+def pool(weigh_some, n_rows, n_particles):
+    """Return the :class:`Estimate` of rows from the log-weights of their particles.
+
+    Parameters
+    ----------
+    weigh_some : callable
+        Gives the log-weights, (n_particles, n_rows), of a range of particles.
+
+    n_rows, n_particles : int
+    """
+    step = max(1, BLOCK_STATES // n_rows)
     running = None
     for start in range(0, n_particles, step):
         particles = range(start, min(start + step, n_particles))
-        noise = RowNoise(keys, particles, seed)
-        chunk = log_weights(machine, x, first_logits, noise)
-        running = _merge(running, chunk)
+        running = _merge(running, weigh_some(particles))
     top, total, squares, plain = running
     # No particle gives a density above 0 to a row that is too far off: there,
     # with no weight at all, the effective sample size is 0.
@@ -218,15 +234,24 @@ def estimate_rows(
         States that are in work at once, a thread.
     """
     machine = steady(machine)
+
+    def score(x):
+        return estimate(machine, x, n_particles, seed)
+
+    return estimate_in_blocks(score, rows, n_particles, team, block_states=block_states)
+
+
+def estimate_in_blocks(score, rows, n_particles, team, *, block_states=BLOCK_STATES):
+    """Return the :class:`Estimate` of rows that `score` gives block by block."""
     found = Estimate(*np.empty((3, rows.n_rows)))
 
-    def score(part):
-        block = estimate(machine, rows.take(part), n_particles, seed)
+    def score_part(part):
+        block = score(rows.take(part))
         for whole, values in zip(found, block, strict=True):
             whole[part] = values
 
     size = max(1, block_states // n_particles, block_states // 8)
-    team.map_blocks(score, list(rows.blocks(size)))
+    team.map_blocks(score_part, list(rows.blocks(size)))
     return found
 
 

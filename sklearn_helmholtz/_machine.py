@@ -20,6 +20,7 @@ from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._annealing import annealed_rows
 from ._belief_network import down_mean, down_pass, up_means
 from ._conditional import fill_in
 from ._data import Rows, refuse_hidden_values
@@ -95,6 +96,14 @@ class HelmholtzMachine(
         Factor of the recognition network's update on dreams. Only for
         "reweighted-wake-sleep". With ``n_particles=1`` and ``wake_share=0``
         the rule is wake-sleep.
+
+    n_moves : int, default=0
+        Metropolis-Hastings moves in every layer towards the true posterior that a
+        particle makes before both networks learn from it; the particle is one of
+        the `n_particles`, drawn by weight. Only for "reweighted-wake-sleep". 10 or
+        more give generative networks of a better likelihood in about twice the
+        time, which the recognition network then cannot follow: estimate it by
+        :meth:`annealed_log_likelihood`.
 
     lateral : bool, default=False
         Whether units of the recognition network see the units before them in
@@ -304,6 +313,7 @@ class HelmholtzMachine(
         "n_particles": [Interval(Integral, 1, None, closed="left")],
         "wake_share": [Interval(Real, 0, None, closed="left")],
         "sleep_share": [Interval(Real, 0, None, closed="left")],
+        "n_moves": [Interval(Integral, 0, None, closed="left")],
         "lateral": ["boolean"],
         "direction": [StrOptions(set(DIRECTIONS))],
         "optimizer": [StrOptions(set(OPTIMIZERS))],
@@ -340,6 +350,7 @@ class HelmholtzMachine(
         n_particles=5,
         wake_share=1.0,
         sleep_share=1.0,
+        n_moves=0,
         lateral=False,
         direction="centred",
         optimizer="sgd",
@@ -369,6 +380,7 @@ class HelmholtzMachine(
         self.n_particles = n_particles
         self.wake_share = wake_share
         self.sleep_share = sleep_share
+        self.n_moves = n_moves
         self.lateral = lateral
         self.direction = direction
         self.optimizer = optimizer
@@ -915,13 +927,80 @@ class HelmholtzMachine(
         ----------
         .. [3] J. Bornschein and Y. Bengio, "Reweighted wake-sleep", ICLR 2015.
         """
-        seed = 0
-        if random_state is not None:
-            seed = 1 + check_random_state(random_state).randint(2**31 - 1)
+        seed = _noise_seed(random_state)
         found = self._estimate(X, positive("n_samples", n_samples), seed)
         if return_effective_sample_size:
             return found.log_likelihood, found.effective_sample_size
         return found.log_likelihood
+
+    def annealed_log_likelihood(
+        self,
+        X,
+        n_chains=4,
+        n_temperatures=300,
+        n_moves=3,
+        random_state=None,
+        *,
+        return_effective_sample_size=False,
+    ):
+        """Estimate log p(x) of rows by annealed importance sampling.
+
+        Chains lead hidden states from the first layer's recognised means to the
+        posterior, in many small steps [5]_. The log of the mean of their weights is
+        a lower bound of log p(x) in expectation, as :meth:`log_likelihood` is. It
+        costs `n_temperatures` times `n_moves` what a particle does, and is the
+        tighter one where the recognition network is far from the posterior: where
+        :meth:`log_likelihood` reports an effective sample size of a handful, and
+        after training with `n_moves`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score; grey rows as in :meth:`score_samples`.
+
+        n_chains : int, default=4
+            Chains a row.
+
+        n_temperatures : int, default=300
+            Steps from the start to the posterior. The more, the tighter.
+
+        n_moves : int, default=3
+            Metropolis-Hastings moves a layer at each step.
+
+        random_state : int, RandomState instance or None, default=None
+            An int gives other, independent noise for every value. Either way the
+            noise depends on the row alone.
+
+        return_effective_sample_size : bool, default=False
+            Whether to return the effective sample sizes as well.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_rows,), float64
+            Nats. Log densities in the units of the data for Gaussian units.
+
+        effective_sample_size : ndarray of shape (n_rows,), float64
+            Of the chains, from 1 to `n_chains`. Only with
+            `return_effective_sample_size`.
+
+        References
+        ----------
+        .. [5] R. M. Neal, "Annealed importance sampling", Statistics and Computing
+           11 (2001) 125-139.
+        """
+        counts = {
+            "n_chains": n_chains,
+            "n_temperatures": n_temperatures,
+            "n_moves": n_moves,
+        }
+        counts = [positive(name, value) for name, value in counts.items()]
+        rows, seed = self._checked_rows(X), _noise_seed(random_state)
+        with workers(self.n_jobs) as team:
+            found = annealed_rows(machine_of(self), rows, *counts, team, seed)
+        log_likelihood = found.log_likelihood - self._log_jacobian()
+        if return_effective_sample_size:
+            return log_likelihood, found.effective_sample_size
+        return log_likelihood
 
     def exact_log_likelihood(self, X):
         """Return log p(x) of rows by summing over all hidden states.
@@ -987,6 +1066,13 @@ class _LoggedScore(float):
 
     def __getitem__(self, key):
         return float(self)
+
+
+def _noise_seed(random_state):
+    """Return the seed of row-keyed noise: 0, that of scores, for None."""
+    if random_state is None:
+        return 0
+    return 1 + check_random_state(random_state).randint(2**31 - 1)
 
 
 def positive(name, value):

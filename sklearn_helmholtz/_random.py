@@ -3,7 +3,7 @@
 Bernoulli draws compare 24 random bits with a probability. A `rng` is anything
 with a method ``bits(shape)`` that returns int32 in [-2^23, 2^23):
 :class:`Stream` for training and sampling, :class:`RowNoise` for scores that
-depend on the row alone.
+depend on the row alone, and :class:`RowStream` for chains that do.
 """
 
 import math
@@ -115,6 +115,25 @@ class RowNoise:
         draws = _mix32(base ^ low, high).view(np.int32)
         draws >>= 32 - N_BITS
         return draws
+
+
+class RowStream:
+    """A stream of draws a particle and row, each a function of the row alone.
+
+    Parameters
+    ----------
+    keys, particles, seed
+        As for :class:`RowNoise`.
+    """
+
+    def __init__(self, keys, particles, seed=0):
+        self._noise = RowNoise(keys, particles, seed)
+        self._n_calls = 0
+
+    def bits(self, shape):
+        """Return int32 draws in [-2^23, 2^23), (n_particles * n_rows, n_draws)."""
+        self._n_calls += 1
+        return self._noise.bits(shape[-1], self._n_calls).reshape(shape)
 
 
 def _mix64(z):

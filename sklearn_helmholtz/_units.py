@@ -98,6 +98,8 @@ class Bernoulli:
     """Binary units: s = 1 with probability sigmoid(a)."""
 
     binary = True
+    #: The derivative of log_prob to the logits is the residual times this.
+    precision = 1.0
 
     def mean(self, logits, out=None):
         """Return sigmoid(a)."""
@@ -142,9 +144,12 @@ class Bernoulli:
             residual += rest
         return log_prob, residual
 
-    def information(self, logits):
-        """Return how fast the expected residual falls as a rises: the variance."""
-        mean = self.mean(logits)
+    def information(self, logits, mean=None):
+        """Return how fast the expected residual falls as a rises: the variance.
+
+        A caller that has the mean gives that, and no logits.
+        """
+        mean = self.mean(logits) if mean is None else mean
         return mean * (1 - mean)
 
 
@@ -160,6 +165,11 @@ class Gaussian:
 
     def __init__(self, variance):
         self.variance = variance
+
+    @property
+    def precision(self):
+        """What turns a residual into the derivative of log_prob to the logits."""
+        return 1 / self.variance
 
     def mean(self, logits, out=None):
         """Return a itself."""
@@ -194,6 +204,6 @@ class Gaussian:
         log_prob = self.log_prob(states, logits)
         return log_prob, self.residual(states, logits, out=logits)
 
-    def information(self, logits):
+    def information(self, logits, mean=None):
         """Return how fast the residual falls as a rises: by as much."""
-        return np.ones_like(logits)
+        return np.ones_like(logits if mean is None else mean)
