@@ -6,7 +6,8 @@ r"""Test log-likelihoods on binary data sets against the published ones.
 Trains on the set's training rows, and prints the negative log-likelihood of
 validation and test rows in nats, by importance sampling: 1,000 particles on all
 rows (of the test set, on --test-rows of them, evenly spread), and 10,000 on up to
-1,000 of the test rows, with the effective sample sizes. Every run appends a row to
+1,000 of the test rows, with the effective sample sizes; with --annealed also by
+annealed importance sampling, on --annealed-rows of the test rows. Every run appends a row to
 benchmarks/results/likelihood.csv. Sets other than MNIST have their published splits
 in FOLDER. Several values of --rate, --alpha or --epochs make a grid, of which the
 machine with the best likelihood of the validation rows, by 100 particles, is
@@ -22,6 +23,7 @@ import time
 from argparse import Namespace
 from itertools import product
 
+import joblib
 import numpy as np
 import sklearn
 from _data import binary_sets, folder
@@ -33,6 +35,8 @@ FIELDS = [
     *("set", "layers", "rule", "particles", "lateral", "direction", "optimizer"),
     *("rate", "batch", "alpha", "epochs", "seed", "fit_s", "valid_nll", "test_nll"),
     *("test_ess", "test_nll_10k", "test_ess_10k", "train_nll", "test_rows"),
+    *("moves", "test_nll_annealed", "annealed", "annealed_rows", "annealed_ess"),
+    "annealed_se",
 ]
 
 
@@ -43,6 +47,7 @@ def arguments():
     parser.add_argument("--layers", type=int, nargs="+", default=[200])
     parser.add_argument("--rule", default="reweighted-wake-sleep")
     parser.add_argument("--particles", type=int, default=5)
+    parser.add_argument("--moves", type=int, default=0)
     parser.add_argument("--lateral", action="store_true")
     parser.add_argument("--direction", default="centred")
     parser.add_argument("--optimizer", default="sgd")
@@ -52,6 +57,16 @@ def arguments():
     parser.add_argument("--epochs", type=int, nargs="+", default=[50])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--test-rows", type=int, help="all if left out")
+    parser.add_argument(
+        "--annealed",
+        type=int,
+        nargs=3,
+        metavar=("CHAINS", "TEMPERATURES", "MOVES"),
+        help="estimate the test rows by annealed importance sampling, too",
+    )
+    parser.add_argument("--annealed-rows", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, help="threads, at most")
+    parser.add_argument("--save", help="file to pickle the fitted machine to")
     parser.add_argument("--verbose", type=int, default=0)
     return parser.parse_args()
 
@@ -62,6 +77,7 @@ def machine(options):
         options.layers,
         learning_rule=options.rule,
         n_particles=options.particles,
+        n_moves=options.moves,
         lateral=options.lateral,
         direction=options.direction,
         optimizer=options.optimizer,
@@ -70,6 +86,7 @@ def machine(options):
         alpha=options.alpha,
         max_iter=options.epochs,
         random_state=options.seed,
+        n_jobs=options.jobs,
         verbose=options.verbose,
     )
 
@@ -85,6 +102,23 @@ def nll(fitted, X, n_particles):
         X, n_particles, return_effective_sample_size=True
     )
     return round(-float(values.mean()), 3), round(float(sizes.mean()), 1)
+
+
+def annealed(fitted, X, options):
+    """Return the columns of annealed importance sampling, empty without it."""
+    if not options.annealed:
+        return {}
+    judged = spread(X, options.annealed_rows)
+    values, sizes = fitted.annealed_log_likelihood(
+        judged, *options.annealed, return_effective_sample_size=True
+    )
+    return {
+        "test_nll_annealed": round(-float(values.mean()), 3),
+        "annealed": "x".join(map(str, options.annealed)),
+        "annealed_rows": len(judged),
+        "annealed_ess": round(float(sizes.mean()), 2),
+        "annealed_se": round(float(values.std() / len(judged) ** 0.5), 3),
+    }
 
 
 GRID = "rate", "alpha", "epochs"
@@ -110,6 +144,8 @@ def measure(options):
     fitted, options, spent = best(options, train, valid)
     row = vars(options) | {"fit_s": spent}
     row["layers"] = "-".join(map(str, options.layers))
+    if options.save:
+        joblib.dump(fitted, options.save)
     print(f"trained on {train.shape} in {row['fit_s']} s", flush=True)
     row["valid_nll"], _ = nll(fitted, valid, 1000)
     judged = spread(test, options.test_rows or len(test))
@@ -117,7 +153,8 @@ def measure(options):
     row["test_nll"], row["test_ess"] = nll(fitted, judged, 1000)
     row["test_nll_10k"], row["test_ess_10k"] = nll(fitted, spread(test), 10_000)
     row["train_nll"], _ = nll(fitted, spread(train), 1000)
-    return {field: row[field] for field in FIELDS}
+    row |= annealed(fitted, test, options)
+    return {field: row.get(field, "") for field in FIELDS}
 
 
 def main():
