@@ -7,10 +7,10 @@ Trains on the set's training rows, and prints the negative log-likelihood of
 validation and test rows in nats, by importance sampling: 1,000 particles on all
 rows (of the test set, on --test-rows of them, evenly spread), and 10,000 on up to
 1,000 of the test rows, with the effective sample sizes; with --annealed also by
-annealed importance sampling, on --annealed-rows of the test rows. Every run appends a row to
-benchmarks/results/likelihood.csv. Sets other than MNIST have their published splits
-in FOLDER. Several values of --rate, --alpha or --epochs make a grid, of which the
-machine with the best likelihood of the validation rows, by 100 particles, is
+annealed importance sampling, on --annealed-rows of the test rows. Every run appends
+a row to benchmarks/results/likelihood.csv. Sets other than MNIST have their published
+splits in FOLDER. Several values of --rate, --alpha or --epochs make a grid, of which
+the machine with the best likelihood of the validation rows, by 100 particles, is
 reported:
 
     python benchmarks/likelihood.py --set adult --layers 100 50 --lateral \
