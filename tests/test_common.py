@@ -37,6 +37,7 @@ ESTIMATORS = [
     HelmholtzMachine(optimizer="adam", learning_rate=1e-3, code="top", **SMALL),
     HelmholtzMachine(early_stopping=True, tol=1e-3, code=0, **SMALL),
     HelmholtzMachine(lateral=True, **SMALL),
+    HelmholtzMachine(n_moves=2, **SMALL),
     SparseFloat32Machine(**SMALL),
     HelmholtzMachine(batch_size=7, n_score_samples=3, n_jobs=2, **SMALL),
 ]
