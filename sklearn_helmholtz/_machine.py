@@ -101,8 +101,8 @@ class HelmholtzMachine(
         Metropolis-Hastings moves in every layer towards the true posterior that a
         particle makes before both networks learn from it; the particle is one of
         the `n_particles`, drawn by weight. Only for "reweighted-wake-sleep". 10 or
-        more give generative networks of a better likelihood in about twice the
-        time, which the recognition network then cannot follow: estimate it by
+        more can give generative networks of a better likelihood, in two to three
+        times the time, which the recognition network then cannot follow: estimate it by
         :meth:`annealed_log_likelihood`.
 
     lateral : bool, default=False
