@@ -13,7 +13,7 @@ import numpy as np
 
 from ._belief_network import Scratch, down_pass, up_means
 from ._likelihood import estimate_in_blocks, pool
-from ._moves import Chain
+from ._moves import Chain, prior_logits
 from ._random import RowStream, row_keys
 from ._units import threshold
 
@@ -47,33 +47,24 @@ class _Path:
 
     def log_ratio(self):
         """Return log p(x, s) less the log of the start's probability, by row."""
-        first, above = self.states[1], self._prior_logits(1)
-        units = self.layers[1].units
-        log_prior = units.log_prob(first, np.broadcast_to(above, first.shape))
+        first, units = self.states[1], self.layers[1].units
+        log_prior = units.log_prob(first, prior_logits(self.layers, self.states, 1))
         return self.log_prob + log_prior - units.log_prob(first, self.guide)
 
     def move(self, power, n_moves):
         """Make n_moves moves in every layer, towards start^(1 - power) p^power."""
         power = self.guide.dtype.type(power)
         for index in range(1, len(self.states)):
-            prior = self._prior_logits(index)
+            prior = prior_logits(self.layers, self.states, index)
             if index == 1:
                 prior = power * prior + (1 - power) * self.guide
-            chain = Chain(
-                self.layers[index - 1],
-                *self.states[index - 1 : index + 1],
-                prior,
-                power if index <= 2 else 1,
-            )
-            for _ in range(n_moves):
-                chain.move(self.rng)
+            # Dreams are drawn from p: between those layers the start has no part.
+            counts = power if index <= 2 else 1
+            child, own = self.states[index - 1 : index + 1]
+            chain = Chain(self.layers[index - 1], child, own, prior, counts)
+            chain.move(self.rng, n_moves)
             if index == 1:
                 self.log_prob = chain.view.log_prob
-
-    def _prior_logits(self, index):
-        """Return the logits of hidden states given those above them."""
-        above = self.states[index + 1] if index + 1 < len(self.states) else None
-        return self.layers[index].logits(above)
 
 
 def annealed_log_weights(machine, x, n_temperatures, n_moves, rng):

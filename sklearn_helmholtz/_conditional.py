@@ -26,7 +26,7 @@ import numpy as np
 from ._belief_network import Scratch, down_pass
 from ._likelihood import weigh
 from ._numerics import normalised_weights
-from ._random import HALF_RANGE
+from ._random import choose, uniforms
 
 
 def fill_in(machine, x, missing, rng, *, n_iter, n_particles, mean):
@@ -123,12 +123,6 @@ def _move(machine, x, hidden, rng, n_particles, unseen=None):
 
     first_logits = machine.recognition[0].logits(x)
     log_w = weigh(machine, x, first_logits, sample, unseen)
-    chosen = _choose(normalised_weights(log_w, axis=0), rng)
+    odds = uniforms(rng, (len(x),))
+    chosen = choose(normalised_weights(log_w, axis=0), odds)
     return [drawn[chosen, np.arange(len(x))] for drawn in particles]
-
-
-def _choose(weights, rng):
-    """Return one particle's index a row, drawn by weights that sum to one."""
-    uniform = (rng.bits(weights.shape[1:]) + (HALF_RANGE + 0.5)) / (2 * HALF_RANGE)
-    below = np.cumsum(weights, axis=0) < uniform
-    return np.minimum(below.sum(axis=0), len(weights) - 1)

@@ -25,8 +25,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ._belief_network import down_pass, up_pass
-from ._moves import pick, refine
+from ._moves import refine
 from ._numerics import normalised_weights
+from ._random import choose, uniforms
 
 
 class Regression(NamedTuple):
@@ -93,6 +94,11 @@ def _explanations(machine, states, scratch, weight, informed):
 def sleep(machine, n_rows, rng, scratch, weight, *, informed=False):
     """Yield the recognition network's regressions on n_rows dreamt states."""
     states = down_pass(machine.generative, n_rows, rng, scratch)
+    yield from _lessons(machine, states, scratch, weight, informed)
+
+
+def _lessons(machine, states, scratch, weight, informed):
+    """Yield the recognition network's regressions on states, one a row."""
     for index, (parent, child) in enumerate(pairwise(states)):
         yield from _recognition(
             machine, index, parent, child, weight, scratch, informed
@@ -192,7 +198,6 @@ def reweighted_wake(
     informed : bool, default=False
         As for :func:`wake`.
     """
-    n_rows = x.shape[0]
     states, logits, log_w = _particles(machine, x, rng, scratch, n_particles)
     parents = [*states[1:], None]
     residuals, informations = [], []
@@ -204,9 +209,7 @@ def reweighted_wake(
                 informations.append(layer.units.information(layer.bias))
             residuals.append(child - layer.units.mean(layer.bias.copy()))
             continue
-        shape = n_particles, n_rows, child.shape[-1]
-        out = scratch(("residual", index), (n_particles * n_rows, shape[-1]))
-        above = layer.logits(_flat(parent), out=out).reshape(shape)
+        above = _particles_logits(layer, index, parent, scratch)
         if informed:
             informations.append(layer.units.information(above))
         log_prob, residual = layer.units.log_prob_and_residual(child, above)
@@ -252,16 +255,14 @@ def refined_wake(
     particles, _, log_w = _particles(machine, x, rng, scratch, n_particles)
     log_w += _log_joint(machine, particles, scratch)
     rows = np.arange(x.shape[0])
-    chosen = pick(log_w, rng), rows
+    odds = uniforms(rng, rows.shape)
+    chosen = choose(normalised_weights(log_w, axis=0), odds), rows
     states = [x, *(layer[chosen] for layer in particles[1:])]
     refine(machine, states, rng, n_moves)
     yield from _explanations(machine, states, scratch, weight, informed)
     if recognition_share:
         weight = weight * recognition_share
-        for index, (parent, child) in enumerate(pairwise(states)):
-            yield from _recognition(
-                machine, index, parent, child, weight, scratch, informed
-            )
+        yield from _lessons(machine, states, scratch, weight, informed)
 
 
 def _log_joint(machine, states, scratch):
@@ -270,11 +271,17 @@ def _log_joint(machine, states, scratch):
     total = prior.units.log_prob(states[-1], prior.bias)
     for index, (child, parent) in enumerate(pairwise(states)):
         layer = machine.generative[index]
-        shape = *parent.shape[:2], child.shape[-1]
-        out = scratch(("residual", index), (shape[0] * shape[1], shape[2]))
-        logits = layer.logits(_flat(parent), out=out).reshape(shape)
+        logits = _particles_logits(layer, index, parent, scratch)
         total = total + layer.units.log_prob(child, logits)
     return total
+
+
+def _particles_logits(layer, index, parent, scratch):
+    """Return the logits of states `index` of particles, given those above them."""
+    n_particles, n_rows, _ = parent.shape
+    shape = n_particles * n_rows, layer.bias.shape[0]
+    out = scratch(("residual", index), shape)
+    return layer.logits(_flat(parent), out=out).reshape(n_particles, n_rows, -1)
 
 
 def _particles(machine, x, rng, scratch, n_particles):

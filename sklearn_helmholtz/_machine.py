@@ -860,7 +860,7 @@ class HelmholtzMachine(
         score : ndarray of shape (n_samples,), float64
             Nats. Log densities in the units of the data for Gaussian units.
         """
-        return self._estimate(X, self.n_score_samples).mean_log_weight
+        return self._estimate(X, estimate_rows, self.n_score_samples).mean_log_weight
 
     def score(self, X, y=None):
         """Return the mean of `score_samples`, in nats a row; higher is better.
@@ -927,8 +927,8 @@ class HelmholtzMachine(
         ----------
         .. [3] J. Bornschein and Y. Bengio, "Reweighted wake-sleep", ICLR 2015.
         """
-        seed = _noise_seed(random_state)
-        found = self._estimate(X, positive("n_samples", n_samples), seed)
+        n_samples = positive("n_samples", n_samples)
+        found = self._estimate(X, estimate_rows, n_samples, random_state=random_state)
         if return_effective_sample_size:
             return found.log_likelihood, found.effective_sample_size
         return found.log_likelihood
@@ -994,13 +994,10 @@ class HelmholtzMachine(
             "n_moves": n_moves,
         }
         counts = [positive(name, value) for name, value in counts.items()]
-        rows, seed = self._checked_rows(X), _noise_seed(random_state)
-        with workers(self.n_jobs) as team:
-            found = annealed_rows(machine_of(self), rows, *counts, team, seed)
-        log_likelihood = found.log_likelihood - self._log_jacobian()
+        found = self._estimate(X, annealed_rows, *counts, random_state=random_state)
         if return_effective_sample_size:
-            return log_likelihood, found.effective_sample_size
-        return log_likelihood
+            return found.log_likelihood, found.effective_sample_size
+        return found.log_likelihood
 
     def exact_log_likelihood(self, X):
         """Return log p(x) of rows by summing over all hidden states.
@@ -1032,11 +1029,17 @@ class HelmholtzMachine(
             ]
         return np.concatenate(values) - self._log_jacobian()
 
-    def _estimate(self, X, n_particles, seed=0):
-        """Return estimates in the units of the data."""
+    def _estimate(self, X, estimate, *counts, random_state=None):
+        """Return what `estimate` finds with some counts, in the units of the data.
+
+        The noise is that of scores where there is no random_state.
+        """
+        seed = 0
+        if random_state is not None:
+            seed = 1 + check_random_state(random_state).randint(2**31 - 1)
         rows = self._checked_rows(X)
         with workers(self.n_jobs) as team:
-            found = estimate_rows(machine_of(self), rows, n_particles, team, seed)
+            found = estimate(machine_of(self), rows, *counts, team, seed)
         shift = self._log_jacobian()
         return found._replace(
             log_likelihood=found.log_likelihood - shift,
@@ -1066,13 +1069,6 @@ class _LoggedScore(float):
 
     def __getitem__(self, key):
         return float(self)
-
-
-def _noise_seed(random_state):
-    """Return the seed of row-keyed noise: 0, that of scores, for None."""
-    if random_state is None:
-        return 0
-    return 1 + check_random_state(random_state).randint(2**31 - 1)
 
 
 def positive(name, value):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._random import HALF_RANGE
+from ._random import choose, uniforms
 
 
 class _View(NamedTuple):
@@ -27,15 +27,18 @@ class _View(NamedTuple):
     log_prob : ndarray of shape (n_rows,)
         log p(child | states).
 
-    slope, curve : ndarray of shape (n_rows, n_units)
-        The first two terms of what flips add to log_prob, for a flip upwards.
+    gain : ndarray of shape (n_rows, n_units)
+        What each unit's flip adds to the target's logarithm, to second order.
+
+    log_choice : ndarray of shape (n_rows, n_units)
+        The log-probability of proposing each unit's flip.
     """
 
     states: np.ndarray
     logits: np.ndarray
     log_prob: np.ndarray
-    slope: np.ndarray
-    curve: np.ndarray
+    gain: np.ndarray
+    log_choice: np.ndarray
 
     def take(self, other, rows):
         """Become another view in some rows."""
@@ -76,12 +79,15 @@ class Chain:
         self._rows = np.arange(len(states))
         self.view = self._look(states, layer.logits(states))
 
-    def move(self, rng):
-        """Propose one flip a row, and make those that are accepted."""
+    def move(self, rng, n_moves=1):
+        """Propose one flip a row, n_moves times, and make those that are accepted."""
+        for _ in range(n_moves):
+            self._move(rng)
+
+    def _move(self, rng):
         here, rows = self.view, self._rows
-        chosen = self._log_choice(here)
-        odds, acceptance = _uniforms(rng, (len(rows), 2)).T
-        unit = _draw(np.exp(chosen), odds)
+        odds, acceptance = uniforms(rng, (len(rows), 2)).T
+        unit = choose(np.exp(here.log_choice).T, odds)
         flip = 1 - 2 * here.states[rows, unit]
         states = here.states.copy()
         states[rows, unit] += flip
@@ -89,29 +95,41 @@ class Chain:
         logits *= flip[:, None]
         logits += here.logits
         there = self._look(states, logits)
-        back = self._log_choice(there)
         gain = self.power * (there.log_prob - here.log_prob)
         gain += flip * self.prior_logits[rows, unit]
-        gain += back[rows, unit] - chosen[rows, unit]
+        gain += there.log_choice[rows, unit] - here.log_choice[rows, unit]
         here.take(there, np.flatnonzero(np.log(acceptance) < gain))
 
     def _look(self, states, logits):
         units = self.layer.units
         log_prob, residual = units.log_prob_and_residual(self.child, logits.copy())
-        slope = residual @ self._slopes
         information = units.information(None, mean=self.child - residual)
-        return _View(states, logits, log_prob, slope, information @ self._curves)
-
-    def _log_choice(self, view):
-        """Return the log-probabilities of choosing each unit to flip."""
-        half = view.slope * self.power
-        half += self.prior_logits
-        half *= 1 - 2 * view.states
-        half -= self.power * view.curve
-        half *= 0.5
+        gain = self.power * (residual @ self._slopes)
+        gain += self.prior_logits
+        gain *= 1 - 2 * states
+        gain -= self.power * (information @ self._curves)
+        half = 0.5 * gain
         half -= half.max(axis=1, keepdims=True)
         half -= np.log(np.exp(half).sum(axis=1, keepdims=True))
-        return half
+        return _View(states, logits, log_prob, gain, half)
+
+
+def prior_logits(layers, states, index):
+    """Return the logits of hidden states given those above them.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+        The generative network.
+
+    states : list of ndarray
+        Bottom-up, x first.
+
+    index : int
+        Of the states; 1 is the first hidden layer.
+    """
+    above = states[index + 1] if index + 1 < len(states) else None
+    return layers[index].logits(above)
 
 
 def refine(machine, states, rng, n_moves):
@@ -129,35 +147,8 @@ def refine(machine, states, rng, n_moves):
     n_moves : int
         Proposed flips a row and layer, of which there is a round bottom-up.
     """
-    parents = [*states[2:], None]
-    for index, parent in enumerate(parents):
-        prior_logits = machine.generative[index + 1].logits(parent)
-        layer = machine.generative[index]
-        chain = Chain(layer, states[index], states[index + 1], prior_logits)
-        for _ in range(n_moves):
-            chain.move(rng)
-
-
-def pick(log_weights, rng):
-    """Return a particle's position for every row, drawn by weight.
-
-    Parameters
-    ----------
-    log_weights : ndarray of shape (n_particles, n_rows)
-    rng : Stream
-    """
-    weights = np.exp(log_weights - log_weights.max(axis=0))
-    odds = _uniforms(rng, (weights.shape[1], 1))[:, 0]
-    return _draw(weights.T, odds)
-
-
-def _draw(weights, odds):
-    """Return a position for every row, with probability proportional to its weight."""
-    sums = np.cumsum(weights, axis=1)
-    below = sums <= odds[:, None] * sums[:, -1:]
-    return np.minimum(below.sum(axis=1), weights.shape[1] - 1)
-
-
-def _uniforms(rng, shape):
-    """Return draws in (0, 1), float64."""
-    return (rng.bits(shape) + (HALF_RANGE + 0.5)) / (2 * HALF_RANGE)
+    layers = machine.generative
+    for index in range(1, len(states)):
+        child, own = states[index - 1 : index + 1]
+        prior = prior_logits(layers, states, index)
+        Chain(layers[index - 1], child, own, prior).move(rng, n_moves)

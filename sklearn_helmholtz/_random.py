@@ -47,6 +47,27 @@ class Stream:
         return self.generator.standard_normal(shape, dtype=dtype)
 
 
+def uniforms(rng, shape):
+    """Return draws in (0, 1), float64."""
+    return (rng.bits(shape) + (HALF_RANGE + 0.5)) / (2 * HALF_RANGE)
+
+
+def choose(weights, odds):
+    """Return one position on the first axis for every row, drawn by weight.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_positions, n_rows)
+        Not negative; their sums over positions do not matter.
+
+    odds : ndarray of shape (n_rows,)
+        Uniform in (0, 1).
+    """
+    sums = np.cumsum(weights, axis=0)
+    below = sums < odds * sums[-1]
+    return np.minimum(below.sum(axis=0), len(weights) - 1)
+
+
 def make_generators(random_state, n):
     """Return n independent generators seeded from a scikit-learn random_state."""
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4)

@@ -38,6 +38,26 @@ def random_machine(
     return Machine(tuple(generative), tuple(recognition), tuple(beside))
 
 
+#: Sizes and kinds of machines that are small enough to enumerate.
+MACHINES = [
+    ((4, 3), {}),
+    ((4, 3, 2), {}),
+    ((3, 2, 2, 2), {}),
+    ((4, 3), {"gaussian": True}),
+    ((3, 2, 2), {"gaussian": True}),
+    ((4, 3), {"lateral": True}),
+    ((3, 3, 2), {"lateral": True}),
+]
+
+
+def some_rows(machine, seed=1, n_rows=5):
+    rng = np.random.default_rng(seed)
+    shape = n_rows, len(machine.generative[0].bias)
+    if machine.generative[0].units.binary:
+        return rng.integers(0, 2, shape).astype(float)
+    return rng.normal(0, 1, shape)
+
+
 def plain(machine):
     """Return a Machine as the oracles' dict."""
     found = {

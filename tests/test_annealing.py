@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import binary_rows, random_machine
+from helpers import MACHINES, binary_rows, random_machine, some_rows
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._annealing import annealed_log_weights, annealed_rows
@@ -16,30 +16,12 @@ from sklearn_helmholtz._likelihood import exact_log_likelihood
 from sklearn_helmholtz._parallel import workers
 from sklearn_helmholtz._random import RowStream, row_keys
 
-MACHINES = [
-    ((4, 3), {}),
-    ((4, 3, 2), {}),
-    ((3, 2, 2, 2), {}),
-    ((4, 3), {"gaussian": True}),
-    ((3, 2, 2), {"gaussian": True}),
-    ((4, 3), {"lateral": True}),
-    ((3, 3, 2), {"lateral": True}),
-]
-
-
-def some_rows(machine, n_rows=3):
-    rng = np.random.default_rng(1)
-    shape = n_rows, len(machine.generative[0].bias)
-    if machine.generative[0].units.binary:
-        return rng.integers(0, 2, shape).astype(float)
-    return rng.normal(0, 1, shape)
-
 
 @pytest.mark.parametrize(("sizes", "kind"), MACHINES)
 @pytest.mark.parametrize(("n_temperatures", "n_moves"), [(1, 1), (3, 1), (10, 2)])
 def test_mean_weight_is_the_likelihood(sizes, kind, n_temperatures, n_moves):
     machine = random_machine(sizes, seed=1, **kind)
-    x = some_rows(machine)
+    x = some_rows(machine, n_rows=3)
     n_chains = 4000
     rng = RowStream(row_keys(x), range(n_chains))
     many = np.tile(x, (n_chains, 1))
@@ -57,7 +39,7 @@ def annealed(machine, x, *counts, seed=0):
 @pytest.mark.parametrize(("sizes", "kind"), MACHINES)
 def test_estimate_rises_with_temperatures_and_meets_the_exact_value(sizes, kind):
     machine = random_machine(sizes, seed=1, scale=2.0, **kind)
-    x = some_rows(machine, 40)
+    x = some_rows(machine, n_rows=40)
     exact = exact_log_likelihood(machine, x).mean()
     few, some, many = (
         annealed(machine, x, 10, n, 2).mean_log_weight.mean() for n in (1, 20, 200)

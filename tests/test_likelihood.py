@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import oracles
 import pytest
-from helpers import plain, random_machine
+from helpers import MACHINES, plain, random_machine, some_rows
 
 from sklearn_helmholtz import HelmholtzMachine, _likelihood
 from sklearn_helmholtz._belief_network import Layer
@@ -22,24 +22,6 @@ from sklearn_helmholtz._likelihood import (
 from sklearn_helmholtz._parallel import workers
 from sklearn_helmholtz._random import RowNoise, row_keys
 from sklearn_helmholtz._units import Bernoulli
-
-MACHINES = [
-    ((4, 3), {}),
-    ((4, 3, 2), {}),
-    ((3, 2, 2, 2), {}),
-    ((4, 3), {"gaussian": True}),
-    ((3, 2, 2), {"gaussian": True}),
-    ((4, 3), {"lateral": True}),
-    ((3, 3, 2), {"lateral": True}),
-]
-
-
-def some_rows(machine, seed=1, n_rows=5):
-    rng = np.random.default_rng(seed)
-    shape = n_rows, len(machine.generative[0].bias)
-    if machine.generative[0].units.binary:
-        return rng.integers(0, 2, shape).astype(float)
-    return rng.normal(0, 1, shape)
 
 
 @pytest.mark.parametrize(("sizes", "kind"), MACHINES)
