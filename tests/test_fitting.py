@@ -314,14 +314,16 @@ def blas_threads():
 
 def test_blas_limit_is_restored_and_no_thread_outlives_the_call(monkeypatch):
     monkeypatch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
-    before, alive = blas_threads(), threading.active_count()
-    machine = HelmholtzMachine(n_jobs=2, **SMALL).fit(binary_rows())
-    machine.transform(binary_rows(5000))
-    assert (blas_threads(), threading.active_count()) == (before, alive)
-    machine.set_callbacks(raise_at(1, RuntimeError("hook")))
-    with pytest.raises(RuntimeError, match="hook"):
-        machine.fit(binary_rows())
-    assert (blas_threads(), threading.active_count()) == (before, alive)
+    # Where BLAS has one thread from the start, no limit would show.
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before, alive = blas_threads(), threading.active_count()
+        machine = HelmholtzMachine(n_jobs=2, **SMALL).fit(binary_rows())
+        machine.transform(binary_rows(5000))
+        assert (blas_threads(), threading.active_count()) == (before, alive)
+        machine.set_callbacks(raise_at(1, RuntimeError("hook")))
+        with pytest.raises(RuntimeError, match="hook"):
+            machine.fit(binary_rows())
+        assert (blas_threads(), threading.active_count()) == (before, alive)
 
 
 def test_blas_limit_is_shared_and_the_last_to_leave_restores_it():

@@ -98,7 +98,7 @@ def test_system_sees_no_connection_no_process_and_no_file_but_the_checkpoint(tmp
         {"visible": "gaussian", "early_stopping": True},
         {"random_state": np.random.RandomState(0)},
     ],
-    ids=str,
+    ids=lambda settings: "-".join(settings) or "default",
 )
 def test_skops_asks_to_trust_what_the_documentation_lists(settings):
     machine = HelmholtzMachine((4, 2), max_iter=1, **settings).fit(binary_rows())
