@@ -329,13 +329,13 @@ def _wide(layer):
 def _marginal(layer, child, parents, log_parents, block_size):
     """Return log sum_s p(child | s) p(s) for every row of child."""
     total = np.full(len(child), -np.inf)
-    step = max(1, 2**18 // (block_size * child.shape[1]))
+    step = max(1, 2**18 // block_size)
     for start in range(0, len(parents), block_size):
         part = slice(start, start + block_size)
-        logits = layer.logits(parents[part])[:, None]
+        logits = layer.logits(parents[part])
         for first in range(0, len(child), step):
             rows = slice(first, first + step)
-            joint = layer.units.log_prob(child[rows], logits)
+            joint = layer.units.log_prob_of_pairs(child[rows], logits)
             joint += log_parents[part, None]
             total[rows] = np.logaddexp(total[rows], log_sum_exp(joint, axis=0))
     return total

@@ -1,11 +1,13 @@
 """Units: what one layer's states are, given the linear predictor from its parent.
 
-A unit type knows six functions of the logits ``a`` (for Gaussian units the
-mean) and nothing of weights: ``mean``, ``sample``, ``log_prob``, ``residual``,
-``log_prob_and_residual`` and ``information``. A new type is a class with these six.
+A unit type knows seven functions of the logits ``a`` (for Gaussian units the
+mean) and nothing of weights: ``mean``, ``sample``, ``log_prob``, ``log_prob_of_pairs``,
+``residual``, ``log_prob_and_residual`` and ``information``. A new type is a class with
+these seven.
 """
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from ._numerics import one_plus_exp, row_dot, sigmoid, softplus_sum
 from ._random import HALF_RANGE
@@ -121,6 +123,13 @@ class Bernoulli:
         log_prob = -softplus_sum(away * logits)
         return log_prob if rest is None else log_prob + row_dot(rest, logits)
 
+    def log_prob_of_pairs(self, states, logits):
+        """Return log p of every row of states under every row of logits, a row each.
+
+        One product, and one softplus for each logit, whatever the number of states.
+        """
+        return np.dot(logits, states.T) - softplus_sum(logits)[:, None]
+
     def residual(self, states, logits, out=None):
         """Return states - mean, the derivative of log_prob to the logits."""
         mean = self.mean(logits, out=out)
@@ -190,6 +199,13 @@ class Gaussian:
         squares = np.square(states - logits)
         constant = np.log(2 * np.pi * self.variance.astype(np.float64)).sum()
         return -0.5 * (squares @ precision + constant)
+
+    def log_prob_of_pairs(self, states, logits):
+        """Return log p of every row of states under every row of logits, a row each."""
+        whitened = 1 / np.sqrt(self.variance)
+        distances = cdist(logits * whitened, states * whitened, "sqeuclidean")
+        constant = np.log(2 * np.pi * self.variance.astype(np.float64)).sum()
+        return -0.5 * (distances + constant)
 
     def residual(self, states, logits, out=None):
         """Return states - mean: the derivative to the mean, times the variance.

@@ -19,6 +19,7 @@ from sklearn_helmholtz._likelihood import (
     log_weights,
     steady,
 )
+from sklearn_helmholtz._numerics import softplus_sum
 from sklearn_helmholtz._parallel import workers
 from sklearn_helmholtz._random import RowNoise, row_keys
 from sklearn_helmholtz._units import Bernoulli
@@ -47,6 +48,21 @@ def test_exact_likelihood_equals_the_sum_by_plain_loops(sizes, kind):
     np.testing.assert_allclose(
         exact_log_likelihood(machine, rows, block_bits=1), expected
     )
+
+
+def test_enumeration_takes_as_many_exponentials_of_logits_for_any_rows(monkeypatch):
+    taken = []
+
+    def counted(a):
+        taken[-1] += a.size
+        return softplus_sum(a)
+
+    monkeypatch.setattr("sklearn_helmholtz._units.softplus_sum", counted)
+    machine = random_machine((6, 4, 2))
+    for n_rows in (1, 50):
+        taken.append(0)
+        exact_log_likelihood(machine, np.zeros((n_rows, 6)), block_bits=1)
+    assert taken[0] == taken[1] > 0
 
 
 def log_weights_of_all_states(machine, x, monkeypatch):

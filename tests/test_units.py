@@ -103,6 +103,19 @@ def test_gaussian_log_prob_equals_the_plain_sum():
     np.testing.assert_allclose(found, expected)
 
 
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("units", [Bernoulli(), Gaussian(np.linspace(1e-6, 3, 40))])
+def test_log_prob_of_pairs_is_that_of_every_pair(units, grey):
+    rng = np.random.default_rng(0)
+    logits, states = rng.normal(0, 20, (7, 40)), rng.uniform(size=(5, 40))
+    logits[0] = 1e4
+    states = states if grey else states.round()
+    expected = [units.log_prob(states, np.tile(row, (5, 1))) for row in logits]
+    with np.errstate(all="raise", under="ignore"):
+        found = units.log_prob_of_pairs(states, logits)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-9)
+
+
 @pytest.mark.parametrize("units", [Bernoulli(), Gaussian(np.array([0.3, 2.0]))])
 def test_residual_is_the_slope_of_log_prob_in_the_units_metric(units):
     states, logits, step = np.array([[1.0, 0.0]]), np.array([[0.4, -0.7]]), 1e-6
