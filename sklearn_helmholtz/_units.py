@@ -180,6 +180,10 @@ class Gaussian:
         """What turns a residual into the derivative of log_prob to the logits."""
         return 1 / self.variance
 
+    def _log_normaliser(self):
+        """Return the sum over units of log(2 pi variance), in float64."""
+        return np.log(2 * np.pi * self.variance.astype(np.float64)).sum()
+
     def mean(self, logits, out=None):
         """Return a itself."""
         if out is None or out is logits:
@@ -197,15 +201,13 @@ class Gaussian:
         """Return the log density of every row, in nats."""
         precision = 1 / self.variance
         squares = np.square(states - logits)
-        constant = np.log(2 * np.pi * self.variance.astype(np.float64)).sum()
-        return -0.5 * (squares @ precision + constant)
+        return -0.5 * (squares @ precision + self._log_normaliser())
 
     def log_prob_of_pairs(self, states, logits):
         """Return log p of every row of states under every row of logits, a row each."""
         whitened = 1 / np.sqrt(self.variance)
         distances = cdist(logits * whitened, states * whitened, "sqeuclidean")
-        constant = np.log(2 * np.pi * self.variance.astype(np.float64)).sum()
-        return -0.5 * (distances + constant)
+        return -0.5 * (distances + self._log_normaliser())
 
     def residual(self, states, logits, out=None):
         """Return states - mean: the derivative to the mean, times the variance.
