@@ -10,8 +10,8 @@ from sklearn.utils.estimator_checks import check_estimator, parametrize_with_che
 from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine
 from sklearn_helmholtz._data import Rows
 
-# Small and short: the checks fit hundreds of times. One estimator is left at
-# its defaults all the same.
+# Small and short: the checks fit hundreds of times. One machine is left at its
+# defaults all the same, and a slow test does it for the classifier.
 SMALL = {"hidden_layer_sizes": (5,), "max_iter": 5}
 
 
@@ -42,7 +42,7 @@ ESTIMATORS = [
     HelmholtzMachine(batch_size=7, n_score_samples=3, n_jobs=2, **SMALL),
 ]
 CLASSIFIERS = [
-    HelmholtzClassifier(),
+    HelmholtzClassifier(HelmholtzMachine(**SMALL)),
     HelmholtzClassifier(
         HelmholtzMachine((4, 3), learning_rule="wake-sleep", max_iter=10),
         priors="uniform",
@@ -69,6 +69,11 @@ FURTHER_CHECKS = [
 @parametrize_with_checks([*ESTIMATORS, *CLASSIFIERS])
 def test_estimator_passes_every_common_check(estimator, check):
     check(estimator)
+
+
+@pytest.mark.slow
+def test_classifier_with_its_defaults_passes_every_common_check():
+    check_estimator(HelmholtzClassifier())
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
