@@ -5,13 +5,13 @@ r"""Test log-likelihoods on binary data sets against the published ones.
 
 Trains on the set's training rows, and prints the negative log-likelihood of
 validation and test rows in nats, by importance sampling: 1,000 particles on all
-rows (of the test set, on --test-rows of them, evenly spread), and 10,000 on up to
-1,000 of the test rows, with the effective sample sizes; with --annealed also by
-annealed importance sampling, on --annealed-rows of the test rows. Every run appends
-a row to benchmarks/results/likelihood.csv. Sets other than MNIST have their published
-splits in FOLDER. Several values of --rate, --alpha or --epochs make a grid, of which
-the machine with the best likelihood of the validation rows, by 100 particles, is
-reported:
+rows (or on --test-rows of them, evenly spread), and 10,000 on up to 1,000 of the test
+rows, with the effective sample sizes; with --annealed also by annealed importance
+sampling, on --annealed-rows of the test rows. Every run appends a row to
+benchmarks/results/likelihood.csv; --save and --load estimate a trained machine again.
+Sets other than MNIST have their published splits in FOLDER. Several values of --rate,
+--alpha or --epochs make a grid, of which the machine with the best likelihood of the
+validation rows, by 100 particles, is reported:
 
     python benchmarks/likelihood.py --set adult --layers 100 50 --lateral \
         --rate 0.3 1 --alpha 0 1e-4 --epochs 50 100
@@ -56,7 +56,9 @@ def arguments():
     parser.add_argument("--alpha", type=float, nargs="+", default=[0.0])
     parser.add_argument("--epochs", type=int, nargs="+", default=[50])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--test-rows", type=int, help="all if left out")
+    parser.add_argument(
+        "--test-rows", type=int, help="and validation rows; all if left out"
+    )
     parser.add_argument(
         "--annealed",
         type=int,
@@ -66,7 +68,8 @@ def arguments():
     )
     parser.add_argument("--annealed-rows", type=int, default=1000)
     parser.add_argument("--jobs", type=int, help="threads, at most")
-    parser.add_argument("--save", help="file to pickle the fitted machine to")
+    parser.add_argument("--save", help="file to keep the fitted machine in")
+    parser.add_argument("--load", help="file of --save, to estimate without training")
     parser.add_argument("--verbose", type=int, default=0)
     return parser.parse_args()
 
@@ -138,17 +141,27 @@ def best(options, train, valid):
     return min(found, key=lambda each: each[0])[1:]
 
 
-def measure(options):
-    """Train, estimate, and return a row of the results."""
-    train, valid, test = binary_sets(folder(options.data), options.set)
+def trained(options, train, valid):
+    """Return the best machine of the grid, and its columns of the results."""
     fitted, options, spent = best(options, train, valid)
     row = vars(options) | {"fit_s": spent}
     row["layers"] = "-".join(map(str, options.layers))
     if options.save:
-        joblib.dump(fitted, options.save)
-    print(f"trained on {train.shape} in {row['fit_s']} s", flush=True)
-    row["valid_nll"], _ = nll(fitted, valid, 1000)
-    judged = spread(test, options.test_rows or len(test))
+        joblib.dump((fitted, row), options.save)
+    print(f"trained on {train.shape} in {spent} s", flush=True)
+    return fitted, row
+
+
+def measure(options):
+    """Train, estimate, and return a row of the results."""
+    train, valid, test = binary_sets(folder(options.data), options.set)
+    if options.load:
+        fitted, row = joblib.load(options.load)
+        fitted.n_jobs = options.jobs
+    else:
+        fitted, row = trained(options, train, valid)
+    known, judged = (spread(X, options.test_rows or len(X)) for X in (valid, test))
+    row["valid_nll"], _ = nll(fitted, known, 1000)
     row["test_rows"] = len(judged)
     row["test_nll"], row["test_ess"] = nll(fitted, judged, 1000)
     row["test_nll_10k"], row["test_ess_10k"] = nll(fitted, spread(test), 10_000)
