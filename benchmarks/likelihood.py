@@ -36,7 +36,7 @@ FIELDS = [
     *("rate", "batch", "alpha", "epochs", "seed", "fit_s", "valid_nll", "test_nll"),
     *("test_ess", "test_nll_10k", "test_ess_10k", "train_nll", "test_rows"),
     *("moves", "test_nll_annealed", "annealed", "annealed_rows", "annealed_ess"),
-    "annealed_se",
+    *("annealed_se", "autoregressive"),
 ]
 
 
@@ -49,6 +49,7 @@ def arguments():
     parser.add_argument("--particles", type=int, default=5)
     parser.add_argument("--moves", type=int, default=0)
     parser.add_argument("--lateral", action="store_true")
+    parser.add_argument("--autoregressive", action="store_true")
     parser.add_argument("--direction", default="centred")
     parser.add_argument("--optimizer", default="sgd")
     parser.add_argument("--rate", type=float, nargs="+", default=[1.0])
@@ -82,6 +83,7 @@ def machine(options):
         n_particles=options.particles,
         n_moves=options.moves,
         lateral=options.lateral,
+        autoregressive=options.autoregressive,
         direction=options.direction,
         optimizer=options.optimizer,
         learning_rate=options.rate,

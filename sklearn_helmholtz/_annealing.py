@@ -36,7 +36,7 @@ class _Path:
     """
 
     def __init__(self, machine, x, guide, rng):
-        self.layers = machine.generative
+        self.layers = machine.top_down
         self.guide = guide
         self.rng = rng
         dream = down_pass(self.layers[2:], len(x), rng, Scratch(machine.dtype))

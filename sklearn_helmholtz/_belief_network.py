@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._numerics import sigmoid
-from ._units import Bernoulli, Gaussian, threshold, threshold_in_turn
+from ._in_turn import Autoregressive, means_in_turn, threshold_in_turn
+from ._units import Bernoulli, Gaussian, threshold
 
 
 class Layer(NamedTuple):
@@ -21,12 +21,12 @@ class Layer(NamedTuple):
     ----------
     weights : ndarray of shape (n_parents, n_units)
     bias : ndarray of shape (n_units,)
-    units : Bernoulli or Gaussian
+    units : Bernoulli, Gaussian or Autoregressive
     """
 
     weights: np.ndarray
     bias: np.ndarray
-    units: Bernoulli | Gaussian
+    units: Bernoulli | Gaussian | Autoregressive
 
     def logits(self, parent, out=None):
         """Return parent @ weights + bias; (1, n_units) where there is no parent."""
@@ -52,11 +52,29 @@ class Machine(NamedTuple):
         Where q is not factorial, ``lateral[l - 1]`` adds to the logits of
         states l what each unit sends to those after it. Its weights are
         strictly upper triangular: its parent is its child.
+
+    autoregressive : tuple of Layer, default=()
+        Where p of the visible units is not factorial, the one layer that does the
+        same for them.
     """
 
     generative: tuple[Layer, ...]
     recognition: tuple[Layer, ...]
     lateral: tuple[Layer, ...] = ()
+    autoregressive: tuple[Layer, ...] = ()
+
+    @property
+    def top_down(self):
+        """The generative layers with all that their states depend on, bottom-up.
+
+        What trains them asks for `generative`; what draws or weighs states, for these.
+        """
+        if not self.autoregressive:
+            return self.generative
+        visible, *others = self.generative
+        weights, bias, _ = self.autoregressive[0]
+        units = Autoregressive(visible.units, weights, bias)
+        return visible._replace(units=units), *others
 
     @property
     def dtype(self):
@@ -86,6 +104,10 @@ class Machine(NamedTuple):
             return logits
         sent = self.lateral[index].logits(states.reshape(-1, states.shape[-1]))
         return logits + sent.reshape(states.shape)
+
+
+#: The networks whose weights are strictly upper triangular.
+TRIANGULAR = "lateral", "autoregressive"
 
 
 class Scratch:
@@ -155,18 +177,9 @@ def up_means(machine, x):
         if machine.lateral:
             lateral = machine.lateral[index]
             logits += lateral.bias
-            means.append(means_in_turn(logits, lateral.weights))
+            means.append(means_in_turn(layer.units, logits, lateral.weights))
         else:
             means.append(layer.units.mean(logits, out=logits))
-    return means
-
-
-def means_in_turn(logits, lateral):
-    """Return means where unit j's logit gets the means of the units before it."""
-    means = np.empty_like(logits)
-    for unit in range(logits.shape[1]):
-        sent = means[:, :unit] @ lateral[:unit, unit]
-        means[:, unit] = sigmoid(logits[:, unit] + sent)
     return means
 
 

@@ -14,6 +14,11 @@ is taken in proportion to its weight. That leaves the target as it is for every
 row that q may be given; the local move gives it the row as it is filled in now,
 the jump one filled in from a fresh dream.
 
+Visible units that see those before them are not independent given s. A particle of the
+jump then has a filling of its own, drawn unit after unit, and the target / proposal is
+p(s) / q(s) times the probability of the seen units given those before them; and
+the local move chooses among fillings in the same way.
+
 .. [1] C. Andrieu, A. Lee and M. Vihola, "Uniform ergodicity of the iterated
    conditional SMC and geometric ergodicity of particle Gibbs samplers",
    Bernoulli 24, 842-872, 2018.
@@ -60,7 +65,8 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
     machine : Machine
 
     x : ndarray of shape (n_rows, n_features)
-        The rows; what stands at missing places does not matter.
+        The rows. What stands at missing places matters only with `hidden`, and
+        where visible units see each other.
 
     missing : ndarray of bool, shape (n_rows, n_features)
     rng : Stream
@@ -75,20 +81,48 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
     ------
     drawn, mean : ndarray of shape (n_rows, n_features)
         The rows with missing units drawn, and with their means, given the
-        present hidden states.
+        present hidden states. Both are the draws where visible units see each
+        other.
     """
-    visible = machine.generative[0]
+    visible = machine.top_down[0]
     if hidden is None:
-        hidden = _dream(machine, len(x), rng)[1:]
+        x, hidden = _started(machine, x, missing, rng)
     while True:
         jumped = np.where(missing, _dream(machine, len(x), rng)[0], x)
-        hidden = _move(machine, jumped, hidden, rng, n_particles, unseen=missing)
-        logits = visible.logits(hidden[0])
-        drawn = np.where(missing, visible.units.sample(logits, rng, x.shape), x)
-        hidden = _move(machine, drawn, hidden, rng, n_particles)
-        logits = visible.logits(hidden[0])
-        drawn = np.where(missing, visible.units.sample(logits, rng, x.shape), x)
-        yield drawn, np.where(missing, visible.units.mean(logits, out=logits), x)
+        x, hidden = _jump(machine, jumped, x, hidden, missing, rng, n_particles)
+        if visible.units.factorial:
+            x, _ = _filled(visible, x, hidden, missing, rng)
+        _, hidden = _move(machine, x, hidden, rng, n_particles)
+        if visible.units.factorial:
+            x, mean = _filled(visible, x, hidden, missing, rng)
+        else:
+            x = mean = _refilled(visible, x, hidden, missing, rng, n_particles)
+        yield x, mean
+
+
+def _started(machine, x, missing, rng):
+    """Return rows and hidden states to start from: dreams, where nothing is seen."""
+    dream, *hidden = _dream(machine, len(x), rng)
+    return np.where(missing, dream, x), hidden
+
+
+def _filled(visible, x, hidden, missing, rng):
+    """Return rows with the missing units drawn given hidden states, or at the mean."""
+    logits = visible.logits(hidden[0])
+    drawn = np.where(missing, visible.units.sample(logits, rng, x.shape), x)
+    return drawn, np.where(missing, visible.units.mean(logits, out=logits), x)
+
+
+def _refilled(visible, x, hidden, missing, rng, n_particles):
+    """Return rows with the missing units drawn among the present and new fillings.
+
+    For visible units that see each other, and so those that are seen, too.
+    """
+    logits = np.broadcast_to(visible.logits(hidden[0]), (n_particles, *x.shape))
+    filled = visible.units.fill_in(logits, x, missing, rng)
+    filled[0] = x
+    log_w = visible.units.log_prob_of_seen(filled, logits, missing)
+    return _chosen(log_w, [filled], rng)[0]
 
 
 def _dream(machine, n_rows, rng):
@@ -96,8 +130,40 @@ def _dream(machine, n_rows, rng):
     return down_pass(machine.generative, n_rows, rng, Scratch(machine.dtype))
 
 
-def _move(machine, x, hidden, rng, n_particles, unseen=None):
-    """Return hidden states after one draw among them and K - 1 others.
+def _jump(machine, jumped, x, hidden, missing, rng, n_particles):
+    """Return rows and hidden states after a move that sums missing units out.
+
+    Where visible units see each other that sum has no closed form, and each particle
+    brings its own filling.
+
+    Parameters
+    ----------
+    jumped : ndarray of shape (n_rows, n_features)
+        The rows that the recognition network sees.
+
+    x : ndarray of shape (n_rows, n_features)
+        The rows as they are filled in now.
+    """
+    fillings = []
+
+    def log_prob_of_seen(visible, logits):
+        if visible.units.factorial:
+            # Any value will do that is the same for all particles.
+            np.copyto(logits, x, where=missing)
+            return visible.units.log_prob(x, logits)
+        filled = visible.units.fill_in(logits, x, missing, rng)
+        filled[0] = x
+        fillings.append(filled)
+        return visible.units.log_prob_of_seen(filled, logits, missing)
+
+    found, hidden = _move(
+        machine, jumped, hidden, rng, n_particles, log_prob_of_seen, fillings
+    )
+    return (found[0] if found else x), hidden
+
+
+def _move(machine, x, hidden, rng, n_particles, log_prob_of_data=None, fillings=()):
+    """Return fillings and hidden states after one draw among them and K - 1 others.
 
     Parameters
     ----------
@@ -109,8 +175,11 @@ def _move(machine, x, hidden, rng, n_particles, unseen=None):
     rng : Stream
     n_particles : int
 
-    unseen : ndarray of bool, shape (n_rows, n_features), default=None
-        Values of x that are not part of the target's condition.
+    log_prob_of_data : callable, default=None
+        See :func:`._likelihood.weigh`.
+
+    fillings : list of ndarray of shape (n_particles, n_rows, n_features), default=()
+        What `log_prob_of_data` drew besides.
     """
     particles = []
 
@@ -122,7 +191,14 @@ def _move(machine, x, hidden, rng, n_particles, unseen=None):
         return drawn
 
     first_logits = machine.recognition[0].logits(x)
-    log_w = weigh(machine, x, first_logits, sample, unseen)
-    odds = uniforms(rng, (len(x),))
+    log_w = weigh(machine, x, first_logits, sample, log_prob_of_data)
+    found = _chosen(log_w, [*fillings, *particles], rng)
+    return found[: len(fillings)], found[len(fillings) :]
+
+
+def _chosen(log_w, particles, rng):
+    """Return one of the particles for each row, drawn by weight."""
+    n_rows = log_w.shape[1]
+    odds = uniforms(rng, (n_rows,))
     chosen = choose(normalised_weights(log_w, axis=0), odds)
-    return [drawn[chosen, np.arange(len(x))] for drawn in particles]
+    return [drawn[chosen, np.arange(n_rows)] for drawn in particles]

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
+from ._belief_network import TRIANGULAR
+
 #: Learning rates up to 3 are then stable, with a momentum of 0.9.
 _LARGEST_CURVATURE = 1.0
 #: So many rows of a product are in work at once where it is added to a gradient.
@@ -125,6 +127,7 @@ class Centred(Plain):
             "generative": [mean.copy() for mean in above],
             "recognition": [mean.copy() for mean in means[:-1]],
             "lateral": [mean.copy() for mean in means[1:]] if machine.lateral else [],
+            "autoregressive": [means[0].copy()] if machine.autoregressive else [],
         }
 
     def accumulate(self, regression, gradient, scratch, *, first):
@@ -161,7 +164,7 @@ def _tame(regression, parent):
     squared length bounds that; a logistic regression needs no such care, as
     its residuals are bounded.
     """
-    if regression.squares is None:
+    if not regression.linear:
         return
     curvature = np.vdot(parent, parent) / len(parent)
     if curvature > _LARGEST_CURVATURE:
@@ -254,7 +257,7 @@ class Natural(Plain):
         joint = np.concatenate([gradient.weights, gradient.bias[None]])
         solved = self._solve(averages["moments"], averages["information"], joint)
         gradient.weights[...], gradient.bias[...] = solved[:-1], solved[-1]
-        if network == "lateral":
+        if network in TRIANGULAR:
             gradient.weights[...] = np.triu(gradient.weights, 1)
 
     def _solve(self, moments, information, joint):

@@ -455,15 +455,16 @@ def _dreams(estimator, n_chains, length, mean, random_state):
     visible, lowest = estimator._rows(states[0]).take(slice(None)), states[1]
     machine = machine_of(estimator)
     stream = Stream(make_generators(random_state, 1)[0])
-    data = machine.generative[0]
+    data = machine.top_down[0]
     dreams = []
     for step in range(length):
         if step:
             top = up_pass(machine, visible, stream, Scratch(machine.dtype))[-1]
             visible, lowest, *_ = down_pass(
-                machine.generative, n_chains, stream, Scratch(machine.dtype), top
+                machine.top_down, n_chains, stream, Scratch(machine.dtype), top
             )
-        dreams.append(data.units.mean(data.logits(lowest)) if mean else visible)
+        drawn = data.units.given(visible)
+        dreams.append(drawn.mean(data.logits(lowest)) if mean else visible)
     rows = np.stack(dreams, axis=1)
     return estimator._to_data(rows.reshape(n_chains * length, -1))
 

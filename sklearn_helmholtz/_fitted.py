@@ -15,7 +15,7 @@ from ._units import Bernoulli, Gaussian
 
 def attributes(state):
     """Return the fitted attributes that hold a TrainingState, sharing its arrays."""
-    generative, recognition, lateral = state.machine
+    generative, recognition, lateral, autoregressive = state.machine
     coefs = [layer.weights for layer in generative[:-1]]
     found = {
         "components_": coefs[0],
@@ -31,6 +31,10 @@ def attributes(state):
     if lateral:
         found["lateral_coefs_"] = [layer.weights for layer in lateral]
         found["lateral_intercepts_"] = [layer.bias for layer in lateral]
+    if autoregressive:
+        found["autoregressive_coef_"], found["autoregressive_intercept_"], _ = (
+            autoregressive[0]
+        )
     units = generative[0].units
     if not units.binary:
         found["variance_"] = units.variance
@@ -52,7 +56,16 @@ def machine_of(estimator):
             getattr(estimator, "lateral_coefs_", []),
             getattr(estimator, "lateral_intercepts_", []),
         ),
+        _layers(
+            _listed(estimator, "autoregressive_coef_"),
+            _listed(estimator, "autoregressive_intercept_"),
+        ),
     )
+
+
+def _listed(estimator, name):
+    """Return an attribute in a list, which is empty where there is none."""
+    return [getattr(estimator, name)] if hasattr(estimator, name) else []
 
 
 def _layers(coefs, intercepts):

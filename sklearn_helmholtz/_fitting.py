@@ -45,6 +45,8 @@ _OPTIONAL_ATTRIBUTES = (
     "variance_",
     "lateral_coefs_",
     "lateral_intercepts_",
+    "autoregressive_coef_",
+    "autoregressive_intercept_",
     "validation_free_energy_curve_",
 )
 
@@ -308,6 +310,7 @@ class Fitting:
             self.initial_activity,
             generators.pop(),
             lateral=self.lateral,
+            autoregressive=self.autoregressive,
             shared=LEARNING_RULES[self.learning_rule].shares_weights,
         )
         return new_state(
@@ -322,6 +325,7 @@ class Fitting:
             "hidden_layer_sizes": sizes == self._layer_sizes(),
             "visible": self.visible in ("auto", self.visible_),
             "lateral": bool(state.machine.lateral) == self.lateral,
+            "autoregressive": bool(state.machine.autoregressive) == self.autoregressive,
             "learning_rule": _can_go_on(self.learning_rule, state.machine),
         }
         for name, agrees in same.items():
@@ -377,6 +381,11 @@ class Fitting:
                 f"direction={self.direction!r} measures each network by itself, which "
                 f"would part the weights that learning_rule={self.learning_rule!r} "
                 "shares. Choose direction='centred' or 'plain'."
+            )
+        if rule.shares_weights and self.autoregressive:
+            raise ValueError(
+                f"learning_rule={self.learning_rule!r} has no place for visible units "
+                "that see each other. Choose another rule, or autoregressive=False."
             )
         return Step(
             state,

@@ -35,7 +35,7 @@ class Regression(NamedTuple):
 
     Parameters
     ----------
-    network : {"generative", "recognition", "lateral"}
+    network : {"generative", "recognition", "lateral", "autoregressive"}
         Which network it teaches.
 
     layer : int
@@ -53,6 +53,9 @@ class Regression(NamedTuple):
 
     information : ndarray of shape (n_rows, n_units) or None
         weight * the units' Fisher information, where the direction asks for it.
+
+    linear : bool
+        Whether the mean is a linear function of the parent.
     """
 
     network: str
@@ -61,6 +64,7 @@ class Regression(NamedTuple):
     residual: np.ndarray
     squares: np.ndarray | None = None
     information: np.ndarray | None = None
+    linear: bool = False
 
 
 def wake(machine, x, rng, scratch, weight, *, informed=False):
@@ -88,12 +92,22 @@ def _explanations(machine, states, scratch, weight, informed):
     for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
         out = scratch(("residual", index), child.shape)
         logits = machine.generative[index].logits(parent, out=out)
-        yield _generative(machine, index, logits, parent, child, weight, out, informed)
+        found = _generative(
+            machine, index, logits, parent, child, weight, out, informed
+        )
+        yield found
+        if index < len(machine.autoregressive):
+            yield _beside(found, child)
+
+
+def _beside(regression, states):
+    """Return the regression of visible units on those before them."""
+    return regression._replace(network="autoregressive", parent=states, squares=None)
 
 
 def sleep(machine, n_rows, rng, scratch, weight, *, informed=False):
     """Yield the recognition network's regressions on n_rows dreamt states."""
-    states = down_pass(machine.generative, n_rows, rng, scratch)
+    states = down_pass(machine.top_down, n_rows, rng, scratch)
     yield from _lessons(machine, states, scratch, weight, informed)
 
 
@@ -152,20 +166,20 @@ def _recognition(machine, index, parent, child, weight, scratch, informed):
 
 def _generative(machine, index, logits, parent, child, weight, out, informed):
     """Return the regression of child on parent with one weight for all rows."""
-    layer = machine.generative[index]
-    information = None
-    if informed:
-        information = _information(layer, np.broadcast_to(logits, child.shape), weight)
+    layer = machine.top_down[index]
     if parent is None:
         # The prior's mean is one row; broadcasting it needs another array.
         residual = np.subtract(child, layer.units.mean(logits.copy()), out=out)
     else:
         residual = layer.units.residual(child, logits, out=out)
-    squares = None
+    information = squares = None
+    if informed:
+        information = layer.units.information(None, mean=child - residual) * weight
     if not layer.units.binary:
         squares = weight * np.square(residual).sum(axis=0)
     residual *= weight
-    return Regression("generative", index, parent, residual, squares, information)
+    rest = residual, squares, information, not layer.units.binary
+    return Regression("generative", index, parent, *rest)
 
 
 def reweighted_wake(
@@ -202,7 +216,7 @@ def reweighted_wake(
     parents = [*states[1:], None]
     residuals, informations = [], []
     for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
-        layer = machine.generative[index]
+        layer = machine.top_down[index]
         if parent is None:
             log_w += layer.units.log_prob(child, layer.bias)
             if informed:
@@ -210,10 +224,11 @@ def reweighted_wake(
             residuals.append(child - layer.units.mean(layer.bias.copy()))
             continue
         above = _particles_logits(layer, index, parent, scratch)
-        if informed:
-            informations.append(layer.units.information(above))
         log_prob, residual = layer.units.log_prob_and_residual(child, above)
         log_w += log_prob
+        if informed:
+            mean = child - residual
+            informations.append(layer.units.information(None, mean=mean))
         residuals.append(residual)
     w = normalised_weights(log_w, axis=0)
     w *= weight
@@ -221,7 +236,11 @@ def reweighted_wake(
     for index, (residual, parent) in enumerate(zip(residuals, parents, strict=True)):
         information = _flat(informations[index] * w) if informed else None
         layer = machine.generative[index]
-        yield _weighted(layer, index, parent, residual, w, information)
+        found = _weighted(layer, index, parent, residual, w, information)
+        yield found
+        if index < len(machine.autoregressive):
+            # All particles of a row share x, their child and here their parent.
+            yield _beside(_summed(found, n_particles), x)
     if recognition_share:
         w *= x.dtype.type(recognition_share)
         yield from _recognition_regressions(machine, states, logits, w, informed)
@@ -270,7 +289,7 @@ def _log_joint(machine, states, scratch):
     prior = machine.generative[-1]
     total = prior.units.log_prob(states[-1], prior.bias)
     for index, (child, parent) in enumerate(pairwise(states)):
-        layer = machine.generative[index]
+        layer = machine.top_down[index]
         logits = _particles_logits(layer, index, parent, scratch)
         total = total + layer.units.log_prob(child, logits)
     return total
@@ -313,8 +332,18 @@ def _weighted(layer, index, parent, residual, w, information):
         squares = np.einsum("krj,krj,kr->j", residual, residual, w[..., 0])
     residual *= w
     flat_parent = None if parent is None else _flat(parent)
-    rest = _flat(residual), squares, information
+    rest = _flat(residual), squares, information, not layer.units.binary
     return Regression("generative", index, flat_parent, *rest)
+
+
+def _summed(regression, n_particles):
+    """Return the regression with residuals and information summed over particles."""
+    _, _, _, residual, _, information, _ = regression
+    n_units = residual.shape[1]
+    residual = residual.reshape(n_particles, -1, n_units).sum(axis=0)
+    if information is not None:
+        information = information.reshape(n_particles, -1, n_units).sum(axis=0)
+    return regression._replace(residual=residual, information=information)
 
 
 def _recognition_regressions(machine, states, logits, w, informed):
@@ -413,7 +442,7 @@ class LearningRule:
             rows = slice(0, n_rows)
             shared = bool(self.wake_share)
             return [
-                Lane((("wake", rows),), ("generative",)),
+                Lane((("wake", rows),), ("generative", "autoregressive")),
                 Lane((("sleep", rows),), () if shared else ("recognition", "lateral")),
             ]
         return _halves(n_rows, "wake", "sleep")

@@ -89,7 +89,7 @@ def log_weights(machine, x, first_logits, noise):
     return weigh(machine, x, first_logits, sample)
 
 
-def weigh(machine, x, first_logits, sample, unseen=None):
+def weigh(machine, x, first_logits, sample, log_prob_of_data=None):
     """Return the log-weights of the particles that `sample` gives.
 
     Parameters
@@ -102,9 +102,8 @@ def weigh(machine, x, first_logits, sample, unseen=None):
         Gives states index + 1 of all particles from (index, states below,
         logits).
 
-    unseen : ndarray of bool, shape (n_rows, n_features), default=None
-        Values of x that q sees and p does not: log p is then that of the other
-        values, up to a constant a row.
+    log_prob_of_data : callable, default=None
+        Gives log p of x, or of a part of it, from (visible layer, its logits).
     """
     dtype = machine.dtype
     logits = first_logits
@@ -118,12 +117,12 @@ def weigh(machine, x, first_logits, sample, unseen=None):
         logits = machine.with_lateral(index, logits, states)
         total = total - layer.units.log_prob(states, logits)
         parent = states.astype(dtype, copy=False)
-        below = machine.generative[index]
+        below = machine.top_down[index]
         given = _logits(below, parent)
-        if index == 0 and unseen is not None:
-            # Any value will do that is the same for all particles.
-            np.copyto(given, x, where=unseen)
-        total = total + below.units.log_prob(child, given)
+        if index == 0 and log_prob_of_data is not None:
+            total = total + log_prob_of_data(below, given)
+        else:
+            total = total + below.units.log_prob(child, given)
         child = parent
     prior = machine.generative[-1]
     return total + prior.units.log_prob(child, prior.bias)
@@ -295,7 +294,7 @@ def exact_log_likelihood(machine, x, block_bits=10):
         If a layer and the one above it have more than `MAX_ENUMERATED_BITS`
         units together.
     """
-    layers = wide(machine).generative
+    layers = wide(machine).top_down
     sizes = [layer.bias.shape[0] for layer in layers[1:]]
     most = max(a + b for a, b in itertools.pairwise([*sizes, 0]))
     if most > MAX_ENUMERATED_BITS:
@@ -332,11 +331,10 @@ def _marginal(layer, child, parents, log_parents, block_size):
     step = max(1, 2**18 // block_size)
     for start in range(0, len(parents), block_size):
         part = slice(start, start + block_size)
-        logits = layer.logits(parents[part])
+        log_prob = layer.units.log_prob_of_pairs(layer.logits(parents[part]))
         for first in range(0, len(child), step):
             rows = slice(first, first + step)
-            joint = layer.units.log_prob_of_pairs(child[rows], logits)
-            joint += log_parents[part, None]
+            joint = log_prob(child[rows]) + log_parents[part, None]
             total[rows] = np.logaddexp(total[rows], log_sum_exp(joint, axis=0))
     return total
 

@@ -70,6 +70,7 @@ class Chain:
 
     def __init__(self, layer, child, states, prior_logits, power=1.0):
         self.layer = layer
+        self._units = layer.units.given(child)
         self.child = child
         self.prior_logits = np.broadcast_to(prior_logits, states.shape)
         self.power = power
@@ -101,7 +102,7 @@ class Chain:
         here.take(there, np.flatnonzero(np.log(acceptance) < gain))
 
     def _look(self, states, logits):
-        units = self.layer.units
+        units = self._units
         log_prob, residual = units.log_prob_and_residual(self.child, logits.copy())
         information = units.information(None, mean=self.child - residual)
         gain = self.power * (residual @ self._slopes)
@@ -147,7 +148,7 @@ def refine(machine, states, rng, n_moves):
     n_moves : int
         Proposed flips a row and layer, of which there is a round bottom-up.
     """
-    layers = machine.generative
+    layers = machine.top_down
     for index in range(1, len(states)):
         child, own = states[index - 1 : index + 1]
         prior = prior_logits(layers, states, index)

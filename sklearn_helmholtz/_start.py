@@ -31,7 +31,15 @@ def visible_kind(kind, rows):
 
 
 def initial_machine(
-    rows, visible, sizes, activity, rng, *, lateral=False, shared=False
+    rows,
+    visible,
+    sizes,
+    activity,
+    rng,
+    *,
+    lateral=False,
+    autoregressive=False,
+    shared=False,
 ):
     """Return networks to start from.
 
@@ -60,6 +68,9 @@ def initial_machine(
     lateral : bool, default=False
         Whether recognition units see those before them in their layer.
 
+    autoregressive : bool, default=False
+        Whether visible units see those before them.
+
     shared : bool, default=False
         Whether generative weights are the recognition weights' transpose.
     """
@@ -80,9 +91,18 @@ def initial_machine(
         for down, up in zip(generative[:-1], recognition, strict=True):
             down.weights[...] = up.weights.T
             down.bias[...] -= activity * down.weights.sum(axis=0)
-    beside = [np.zeros((size, size), dtype) for size in sizes if lateral]
-    beside = [Layer(weights, weights[0].copy(), Bernoulli()) for weights in beside]
-    return Machine(generative, recognition, tuple(beside))
+    return Machine(
+        generative,
+        recognition,
+        tuple(_beside(size, dtype) for size in sizes if lateral),
+        (_beside(rows.n_features, dtype),) if autoregressive else (),
+    )
+
+
+def _beside(size, dtype):
+    """Return a layer from units to those after them, with nothing sent yet."""
+    weights = np.zeros((size, size), dtype)
+    return Layer(weights, weights[0].copy(), Bernoulli())
 
 
 def _recognition(mean, biases, activity, rng, dtype):

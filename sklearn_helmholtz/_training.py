@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from ._belief_network import Machine, Scratch
+from ._belief_network import TRIANGULAR, Machine, Scratch
 from ._numerics import row_blocks
 from ._random import HALF_RANGE, Stream
 
@@ -212,7 +212,7 @@ class Step:
             if not found:
                 continue  # both shares are 0: nothing teaches this network
             gradient = self.direction.merge(found)
-            if network == "lateral":
+            if network in TRIANGULAR:
                 # No unit sees itself or one that comes after it.
                 gradient.weights[...] = np.triu(gradient.weights, 1)
             if self.penalty:

@@ -1,9 +1,9 @@
 """Units: what one layer's states are, given the linear predictor from its parent.
 
-A unit type knows seven functions of the logits ``a`` (for Gaussian units the
+A unit type knows eight functions of the logits ``a`` (for Gaussian units the
 mean) and nothing of weights: ``mean``, ``sample``, ``log_prob``, ``log_prob_of_pairs``,
-``residual``, ``log_prob_and_residual`` and ``information``. A new type is a class with
-these seven.
+``residual``, ``log_prob_and_residual``, ``information`` and ``given``. A new type is a
+class with these eight.
 """
 
 import numpy as np
@@ -11,8 +11,6 @@ from scipy.spatial.distance import cdist
 
 from ._numerics import one_plus_exp, row_dot, sigmoid, softplus_sum
 from ._random import HALF_RANGE
-
-_LATERAL_BLOCK = 16
 
 
 def threshold(logits, bits, out=None):
@@ -45,46 +43,6 @@ def threshold_level(logits):
     return level
 
 
-def threshold_in_turn(logits, lateral, bits):
-    """Return states drawn one unit after another, each seeing those before it.
-
-    Unit j is on with probability sigmoid(a_j + sum over i < j of s_i V_ij).
-    Units are taken in blocks: earlier blocks reach a block through one matrix
-    product, and only inside the block does one unit wait for another.
-
-    Parameters
-    ----------
-    logits : ndarray
-        Broadcasts against `bits`.
-
-    lateral : ndarray of shape (n_units, n_units)
-        V; only what stands above the diagonal is read.
-
-    bits : ndarray of int32, shape (..., n_units)
-        Uniform in [-2^23, 2^23).
-    """
-    n_units = bits.shape[-1]
-    # u < sigmoid(a) exactly where logit(u) < a. The integers keep 1 - u exact.
-    dtype = logits.dtype
-    below = bits + np.int32(HALF_RANGE)
-    noise = below.astype(dtype)
-    noise += dtype.type(0.5)
-    np.subtract(np.int32(2 * HALF_RANGE - 1), below, out=below)
-    noise /= below + dtype.type(0.5)
-    np.log(noise, out=noise)
-    margins = np.ascontiguousarray((logits - noise).reshape(-1, n_units).T)
-    states = np.empty_like(margins)
-    for start in range(0, n_units, _LATERAL_BLOCK):
-        stop = min(start + _LATERAL_BLOCK, n_units)
-        if start:
-            margins[start:stop] += lateral[:start, start:stop].T @ states[:start]
-        for unit in range(start, stop):
-            if unit > start:
-                margins[unit] += lateral[start:unit, unit] @ states[start:unit]
-            np.greater(margins[unit], 0, out=states[unit])
-    return np.ascontiguousarray(states.T).reshape(bits.shape)
-
-
 def _towards_other_state(states):
     """Return -1 for states that are on, 1 for others; and how far off they are.
 
@@ -100,6 +58,8 @@ class Bernoulli:
     """Binary units: s = 1 with probability sigmoid(a)."""
 
     binary = True
+    #: Whether a layer's units are independent given their parents.
+    factorial = True
     #: The derivative of log_prob to the logits is the residual times this.
     precision = 1.0
 
@@ -123,12 +83,14 @@ class Bernoulli:
         log_prob = -softplus_sum(away * logits)
         return log_prob if rest is None else log_prob + row_dot(rest, logits)
 
-    def log_prob_of_pairs(self, states, logits):
-        """Return log p of every row of states under every row of logits, a row each.
+    def log_prob_of_pairs(self, logits):
+        """Return what gives log p of rows of states under every row of logits.
 
-        One product, and one softplus for each logit, whatever the number of states.
+        From states of shape (n, n_units) it gives (n_logits, n): one product, and one
+        softplus for each logit, however often it is called.
         """
-        return np.dot(logits, states.T) - softplus_sum(logits)[:, None]
+        normaliser = softplus_sum(logits)[:, None]
+        return lambda states: np.dot(logits, states.T) - normaliser
 
     def residual(self, states, logits, out=None):
         """Return states - mean, the derivative of log_prob to the logits."""
@@ -161,6 +123,10 @@ class Bernoulli:
         mean = self.mean(logits) if mean is None else mean
         return mean * (1 - mean)
 
+    def given(self, states):
+        """Return units that know what states are asked for: no matter to these."""
+        return self
+
 
 class Gaussian:
     """Real units: s is normal about a with one variance a unit.
@@ -171,6 +137,7 @@ class Gaussian:
     """
 
     binary = False
+    factorial = True
 
     def __init__(self, variance):
         self.variance = variance
@@ -203,11 +170,16 @@ class Gaussian:
         squares = np.square(states - logits)
         return -0.5 * (squares @ precision + self._log_normaliser())
 
-    def log_prob_of_pairs(self, states, logits):
-        """Return log p of every row of states under every row of logits, a row each."""
-        whitened = 1 / np.sqrt(self.variance)
-        distances = cdist(logits * whitened, states * whitened, "sqeuclidean")
-        return -0.5 * (distances + self._log_normaliser())
+    def log_prob_of_pairs(self, logits):
+        """Return what gives log p of rows of states under every row of logits."""
+        scale, normaliser = 1 / np.sqrt(self.variance), self._log_normaliser()
+        whitened = logits * scale
+
+        def log_prob(states):
+            distances = cdist(whitened, states * scale, "sqeuclidean")
+            return -0.5 * (distances + normaliser)
+
+        return log_prob
 
     def residual(self, states, logits, out=None):
         """Return states - mean: the derivative to the mean, times the variance.
@@ -225,3 +197,7 @@ class Gaussian:
     def information(self, logits, mean=None):
         """Return how fast the residual falls as a rises: by as much."""
         return np.ones_like(logits if mean is None else mean)
+
+    def given(self, states):
+        """Return units that know what states are asked for: no matter to these."""
+        return self

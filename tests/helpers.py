@@ -15,7 +15,14 @@ def stream(seed=0):
 
 
 def random_machine(
-    sizes, seed=0, *, gaussian=False, lateral=False, scale=1.0, dtype=float
+    sizes,
+    seed=0,
+    *,
+    gaussian=False,
+    lateral=False,
+    autoregressive=False,
+    scale=1.0,
+    dtype=float,
 ):
     """Return a Machine with normal parameters, sizes bottom-up."""
     rng = np.random.default_rng(seed)
@@ -30,12 +37,17 @@ def random_machine(
         for level, (below, above) in enumerate(pairwise([*sizes, 0]))
     ]
     recognition = [layer(below, above, Bernoulli()) for below, above in pairwise(sizes)]
-    beside = []
-    if lateral:
-        for size in sizes[1:]:
-            one = layer(size, size, Bernoulli())
-            beside.append(one._replace(weights=np.triu(one.weights, 1)))
-    return Machine(tuple(generative), tuple(recognition), tuple(beside))
+
+    def beside(size):
+        one = layer(size, size, Bernoulli())
+        return one._replace(weights=np.triu(one.weights, 1))
+
+    return Machine(
+        tuple(generative),
+        tuple(recognition),
+        tuple(beside(size) for size in sizes[1:] if lateral),
+        (beside(sizes[0]),) if autoregressive else (),
+    )
 
 
 #: Sizes and kinds of machines that are small enough to enumerate.
@@ -47,6 +59,8 @@ MACHINES = [
     ((3, 2, 2), {"gaussian": True}),
     ((4, 3), {"lateral": True}),
     ((3, 3, 2), {"lateral": True}),
+    ((4, 3, 2), {"autoregressive": True}),
+    ((3, 2, 2), {"autoregressive": True, "gaussian": True, "lateral": True}),
 ]
 
 
@@ -66,6 +80,8 @@ def plain(machine):
     }
     if machine.lateral:
         found["lateral"] = [layer[:2] for layer in machine.lateral]
+    if machine.autoregressive:
+        found["autoregressive"] = machine.autoregressive[0][:2]
     units = machine.generative[0].units
     if not units.binary:
         found["variance"] = units.variance

@@ -2,7 +2,8 @@
 
 A machine is a plain dict: ``generative`` and ``recognition`` are lists of
 (weights, bias), bottom-up as in the paper, weights as nested lists or arrays;
-``lateral`` may hold the recognition layers' lateral weights and biases;
+``lateral`` may hold the recognition layers' lateral weights and biases, and
+``autoregressive`` those of the visible units;
 ``variance`` holds the visible variances of a Gaussian machine.
 """
 
@@ -43,6 +44,13 @@ def linear(parent, weights, bias):
     return logits
 
 
+def add_those_before(logits, states, weights, bias):
+    """Add to every unit's logit what it gets from the states before its own."""
+    for j in range(len(logits)):
+        logits[j] += float(bias[j])
+        logits[j] += sum(states[i] * float(weights[i][j]) for i in range(j))
+
+
 def all_states(n_units):
     return list(itertools.product((0.0, 1.0), repeat=n_units))
 
@@ -60,6 +68,8 @@ def log_joint(machine, x, hidden):
     for level, (weights, bias) in enumerate(machine["generative"]):
         parent = states[level + 1] if level + 1 < len(states) else None
         logits = linear(parent, weights, bias)
+        if level == 0 and "autoregressive" in machine:
+            add_those_before(logits, x, *machine["autoregressive"])
         if level == 0 and "variance" in machine:
             total += log_normal(x, logits, machine["variance"])
         else:
@@ -74,11 +84,7 @@ def log_recognition(machine, x, hidden):
     for level, (weights, bias) in enumerate(machine["recognition"]):
         logits = linear(states[level], weights, bias)
         if "lateral" in machine:
-            lateral, more = machine["lateral"][level]
-            child = states[level + 1]
-            for j in range(len(logits)):
-                logits[j] += float(more[j])
-                logits[j] += sum(child[i] * float(lateral[i][j]) for i in range(j))
+            add_those_before(logits, states[level + 1], *machine["lateral"][level])
         total += log_bernoulli(states[level + 1], logits)
     return total
 

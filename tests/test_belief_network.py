@@ -34,11 +34,13 @@ def table_test(states, probabilities):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("autoregressive", [False, True])
 @pytest.mark.parametrize("sizes", [(3, 2), (2, 2, 2), (2, 2, 1, 2)])
-def test_dreams_follow_the_joint_distribution(sizes, dtype):
-    machine = cast(random_machine(sizes), dtype)
-    states = down_pass(machine.generative, N_DRAWS, stream(), Scratch(dtype))
-    table = plain(random_machine(sizes))
+def test_dreams_follow_the_joint_distribution(sizes, autoregressive, dtype):
+    kind = {"autoregressive": autoregressive}
+    machine = cast(random_machine(sizes, **kind), dtype)
+    states = down_pass(machine.top_down, N_DRAWS, stream(), Scratch(dtype))
+    table = plain(random_machine(sizes, **kind))
     joint = {
         (*x, *sum(map(tuple, s), ())): np.exp(oracles.log_joint(table, x, s))
         for x in oracles.all_states(sizes[0])
@@ -69,7 +71,7 @@ def test_lateral_blocks_do_not_show(monkeypatch):
     machine = random_machine((3, 9), lateral=True)
     rows = np.tile([1.0, 0.0, 1.0], (500, 1))
     whole = up_pass(machine, rows, stream(1), Scratch(float))[1]
-    monkeypatch.setattr("sklearn_helmholtz._units._LATERAL_BLOCK", 2)
+    monkeypatch.setattr("sklearn_helmholtz._in_turn._LATERAL_BLOCK", 2)
     blocks = up_pass(machine, rows, stream(1), Scratch(float))[1]
     np.testing.assert_array_equal(whole, blocks)
 

@@ -30,6 +30,7 @@ SETTINGS = {
     "invscaling": {"learning_rate_schedule": "invscaling", "n_jobs": 2},
     "natural": {"direction": "natural"},
     "lateral": {"lateral": True, "alpha": 0.01},
+    "autoregressive": {"autoregressive": True},
     "gaussian": {"visible": "gaussian", "learning_rate": 0.1},
     "tol": {"tol": 100.0, "n_iter_no_change": 4},
     "early stopping": {

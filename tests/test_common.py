@@ -38,6 +38,7 @@ ESTIMATORS = [
     HelmholtzMachine(early_stopping=True, tol=1e-3, code=0, **SMALL),
     HelmholtzMachine(lateral=True, **SMALL),
     HelmholtzMachine(n_moves=2, **SMALL),
+    HelmholtzMachine(autoregressive=True, **SMALL),
     SparseFloat32Machine(**SMALL),
     HelmholtzMachine(batch_size=7, n_score_samples=3, n_jobs=2, **SMALL),
 ]

@@ -57,11 +57,19 @@ def tiled():
     return np.tile(X, (N_CHAINS, 1)), np.tile(MISSING, (N_CHAINS, 1))
 
 
-@pytest.mark.parametrize("lateral", [False, True])
+KINDS = [
+    {},
+    {"lateral": True},
+    {"autoregressive": True},
+    {"lateral": True, "autoregressive": True},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("n_particles", [2, 6])
-def test_one_step_leaves_the_conditional_as_it_is(n_particles, lateral):
+def test_one_step_leaves_the_conditional_as_it_is(n_particles, kind):
     """Started in it: so no burn-in hides a wrong weight."""
-    machine = random_machine([4, 3, 2], seed=3, lateral=lateral, scale=1.5)
+    machine = random_machine([4, 3, 2], seed=3, scale=1.5, **kind)
     table = joint_table(plain(machine))
     states, chances = list(table), np.array(list(table.values()))
     rng = np.random.default_rng(0)
@@ -69,14 +77,16 @@ def test_one_step_leaves_the_conditional_as_it_is(n_particles, lateral):
     hidden = [
         np.array([states[place][1][level] for place in places]) for level in range(2)
     ]
-    chain = completions(machine, *tiled(), stream(1), n_particles, hidden=hidden)
+    rows, missing = tiled()
+    rows[missing] = np.ravel([states[place][0] for place in places])
+    chain = completions(machine, rows, missing, stream(1), n_particles, hidden=hidden)
     drawn, _ = next(chain)
     assert p_value(drawn, missing_table(plain(machine))) > LEVEL
 
 
-@pytest.mark.parametrize("lateral", [False, True])
-def test_from_dreams_the_chain_reaches_the_conditional(lateral):
-    machine = random_machine([4, 3, 2], seed=3, lateral=lateral, scale=1.5)
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_from_dreams_the_chain_reaches_the_conditional(kind):
+    machine = random_machine([4, 3, 2], seed=3, scale=1.5, **kind)
     drawn = fill_in(machine, *tiled(), stream(2), n_iter=15, n_particles=6, mean=False)
     assert p_value(drawn, missing_table(plain(machine))) > LEVEL
 
@@ -89,9 +99,10 @@ def test_without_resampling_it_does_not():
     assert p_value(drawn, missing_table(plain(machine))) < LEVEL
 
 
-def test_means_are_those_of_the_conditional():
+@pytest.mark.parametrize("kind", [{}, {"autoregressive": True}], ids=str)
+def test_means_are_those_of_the_conditional(kind):
     """At 4 standard errors over the rows."""
-    machine = random_machine([4, 3, 2], seed=3, scale=1.5)
+    machine = random_machine([4, 3, 2], seed=3, scale=1.5, **kind)
     rows, missing = (values[:2000] for values in tiled())
     filled = fill_in(
         machine, rows, missing, stream(3), n_iter=60, n_particles=6, mean=True
@@ -104,15 +115,18 @@ def test_means_are_those_of_the_conditional():
     np.testing.assert_array_equal(filled[:, ~MISSING], rows[:, ~MISSING])
 
 
-def test_gaussian_units_follow_the_conditional_mixture():
+@pytest.mark.parametrize("kind", [{}, {"autoregressive": True}], ids=str)
+def test_gaussian_units_follow_the_conditional_mixture(kind):
     """Kolmogorov-Smirnov against the exact distribution function."""
-    machine = random_machine([3, 2, 2], seed=5, gaussian=True)
+    machine = random_machine([3, 2, 2], seed=5, gaussian=True, **kind)
     row, missing = np.array([0.3, -0.8, 0.0]), np.array([False, False, True])
     weights, bias = machine.generative[0][:2]
     variance = machine.generative[0].units.variance
     log_chances, means = [], []
     for hidden in oracles.hidden_states(plain(machine)):
         mean = np.array(hidden[0]) @ weights + bias
+        for beside in machine.autoregressive:
+            mean = mean + beside.bias + row @ beside.weights
         # With the missing value at its mean its density is the same for all.
         filled = [row[0], row[1], mean[2]]
         log_chances.append(oracles.log_joint(plain(machine), filled, hidden))

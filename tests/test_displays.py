@@ -158,10 +158,24 @@ def test_chains_begin_with_the_dreams_and_fill_a_line_each(machine):
     assert chains.image_.get_array().shape == (4 * 2 - 1, 3 * 7 - 1)
 
 
-@pytest.mark.parametrize("lateral", [False, True])
-def test_chain_of_exact_recognition_keeps_the_machines_distribution(lateral):
+def see_the_first(machine):
+    """Let the second visible unit see the first, and recognition make up for it."""
+    seen = 1.3
+    machine.autoregressive_coef_ = np.array([[0, seen], [0, 0]])
+    machine.autoregressive_intercept_ = np.zeros(2)
+    weight = machine.generative_coefs_[0][0, 1]
+    bias = machine.generative_intercepts_[0][1]
+    # The second unit's normaliser depends on the first, which takes two values.
+    ends = bias + seen * np.arange(2)
+    normaliser = np.logaddexp(0, weight + ends) - np.logaddexp(0, ends)
+    machine.recognition_coefs_[0][0] -= normaliser[1] - normaliser[0]
+
+
+@pytest.mark.parametrize("kind", ["lateral", "autoregressive", None])
+def test_chain_of_exact_recognition_keeps_the_machines_distribution(kind):
     """With one unit a layer q can be the posterior: chi-square at level 0.001."""
-    machine = HelmholtzMachine((1, 1), max_iter=1, lateral=lateral, random_state=0)
+    settings = {kind: True} if kind else {}
+    machine = HelmholtzMachine((1, 1), max_iter=1, random_state=0, **settings)
     machine.fit(np.random.default_rng(0).integers(0, 2, (50, 2)).astype(float))
     down = [np.array([[2.0, -1.5]]), np.array([[1.8]])]
     biases = [np.array([-0.7, 0.4]), np.array([-0.5]), np.array([0.3])]
@@ -170,7 +184,7 @@ def test_chain_of_exact_recognition_keeps_the_machines_distribution(lateral):
         np.logaddexp(0, weights + bias) - np.logaddexp(0, bias)
         for weights, bias in zip(down, biases[:2], strict=True)
     ]
-    machine.recognition_coefs_ = [weights.T for weights in down]
+    machine.recognition_coefs_ = [weights.T.copy() for weights in down]
     # q(s | x) under the marginal prior of s, then q(t | s).
     on = expit(biases[2][0])
     chance = on * expit(1.8 - 0.5) + (1 - on) * expit(-0.5)
@@ -178,6 +192,8 @@ def test_chain_of_exact_recognition_keeps_the_machines_distribution(lateral):
         np.log(chance / (1 - chance)) - softplus[0].sum(axis=1),
         biases[2] - softplus[1].sum(axis=1),
     ]
+    if kind == "autoregressive":
+        see_the_first(machine)
     n_chains, length = 4000, 4
     display = SamplesDisplay.from_estimator(
         machine, n_samples=n_chains, chain_length=length, mean=False, random_state=0

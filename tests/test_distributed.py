@@ -160,6 +160,7 @@ def shuffled(seed, epoch, block):
         {"learning_rule": "contrastive-divergence"},
         {"optimizer": "adam", "learning_rate": 0.01, "direction": "plain"},
         {"lateral": True, "alpha": 1e-3},
+        {"autoregressive": True, "n_particles": 3},
         {"visible": "gaussian"},
         {"direction": "natural"},
     ],

@@ -12,7 +12,7 @@ import pytest
 from helpers import plain, random_machine, stream, with_parameter
 
 from sklearn_helmholtz import HelmholtzMachine, _learning_rules
-from sklearn_helmholtz._belief_network import Scratch
+from sklearn_helmholtz._belief_network import TRIANGULAR, Scratch
 from sklearn_helmholtz._learning_rules import (
     LEARNING_RULES,
     LearningRule,
@@ -58,24 +58,31 @@ def slopes(objective, machine, network, level):
     return found
 
 
+#: The networks whose first layer has the visible units for its children.
+OF_VISIBLE = "generative", "autoregressive"
+
+
 def assert_is_gradient(totals, objective, machine, network, scale=1.0):
     for level in range(len(getattr(machine, network))):
         weights, bias = slopes(objective, machine, network, level)
-        if network == "lateral":
+        if network in TRIANGULAR:
             # What stands on and below the diagonal is no parameter.
             weights = np.triu(weights, 1)
             found = np.triu(totals[network, level][0], 1)
         else:
             found = totals[network, level][0]
-        by = scale if level == 0 and network == "generative" else 1.0
+        by = scale if level == 0 and network in OF_VISIBLE else 1.0
         np.testing.assert_allclose(found / by, weights, atol=1e-8)
         np.testing.assert_allclose(totals[network, level][1] / by, bias, atol=1e-8)
 
 
+@pytest.mark.parametrize("autoregressive", [False, True])
 @pytest.mark.parametrize("gaussian", [False, True])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_expected_wake_update_is_the_gradient(sizes, gaussian, monkeypatch):
-    machine = random_machine(sizes, gaussian=gaussian)
+def test_expected_wake_update_is_the_gradient(
+    sizes, gaussian, autoregressive, monkeypatch
+):
+    machine = random_machine(sizes, gaussian=gaussian, autoregressive=autoregressive)
     x = np.linspace(-1, 2, sizes[0]) if gaussian else np.arange(sizes[0]) % 2.0
     totals = {}
     for s in oracles.hidden_states(plain(machine)):
@@ -89,7 +96,8 @@ def test_expected_wake_update_is_the_gradient(sizes, gaussian, monkeypatch):
     def objective(m):
         return oracles.wake_objective(plain(m), [x])
 
-    assert_is_gradient(totals, objective, machine, "generative", scale)
+    for network in ["generative", *(["autoregressive"] if autoregressive else [])]:
+        assert_is_gradient(totals, objective, machine, network, scale)
 
 
 @pytest.mark.parametrize("lateral", [False, True])
@@ -148,6 +156,8 @@ def test_expected_contrast_of_shared_weights_is_contrastive_divergence(
         ((3, 2, 3, 1), {}),
         ((3, 2), {"gaussian": True}),
         ((3, 2, 2), {"lateral": True}),
+        ((3, 2, 2), {"autoregressive": True}),
+        ((3, 2), {"autoregressive": True, "gaussian": True}),
     ],
 )
 def test_reweighted_update_is_the_weighted_sum_over_its_particles(
@@ -205,10 +215,15 @@ def add_particle(machine, states, w, share, totals):
 
     for level, (child, parent) in enumerate(pairwise([*states, np.zeros(0)])):
         layer = machine.generative[level]
-        mean = np.array(oracles.linear(parent, *layer[:2]))
+        mean = oracles.linear(parent, *layer[:2])
+        beside = machine.autoregressive[level : level + 1]
+        for each in beside:
+            oracles.add_those_before(mean, child, *each[:2])
         if layer.units.binary:
-            mean = np.array([oracles.sigmoid(a) for a in mean])
+            mean = [oracles.sigmoid(a) for a in mean]
         add(("generative", level), parent, child - mean, w)
+        for _ in beside:
+            add(("autoregressive", level), child, child - mean, w)
     for level, (parent, child) in enumerate(pairwise(states)):
         logits = np.array(oracles.linear(parent, *machine.recognition[level][:2]))
         if machine.lateral:
@@ -364,8 +379,11 @@ def test_lane_owns_the_networks_that_it_alone_teaches():
     def owns(*settings):
         return [lane.owns for lane in LearningRule(*settings).lanes(9)]
 
-    assert owns(1, 0.0, 1.0) == [("generative",), ("recognition", "lateral")]
-    assert owns(1, 1.0, 1.0) == [("generative",), ()]
+    assert owns(1, 0.0, 1.0) == [
+        ("generative", "autoregressive"),
+        ("recognition", "lateral"),
+    ]
+    assert owns(1, 1.0, 1.0) == [("generative", "autoregressive"), ()]
     assert owns(5, 1.0, 1.0) == [(), ()]
 
 
@@ -443,6 +461,27 @@ def test_information_counts_what_units_see_of_their_own_layer():
         if len(first.information) != len(expected):
             expected = expected.reshape(3, 5, -1).sum(axis=0)
         np.testing.assert_allclose(first.information, expected)
+
+
+def test_information_of_visible_units_counts_what_they_see_of_each_other():
+    machine = random_machine((4, 3, 2), autoregressive=True)
+    x = np.random.default_rng(0).integers(0, 2, (5, 4)).astype(float)
+    first = {}
+    n_seen = 0
+    for phase, each in informed_phases(machine, x):
+        if each[:2] == ("generative", 0):
+            first[phase] = each
+            logits = machine.generative[0].logits(each.parent)
+            sent = machine.autoregressive[0].logits(x)
+            logits += np.tile(sent, (len(logits) // len(x), 1))
+            expected = expected_information(each, logits)
+            np.testing.assert_allclose(each.information, expected)
+        if each.network == "autoregressive":
+            n_seen += 1
+            for name in ("information", "residual"):
+                mine = getattr(first[phase], name).reshape(-1, *x.shape).sum(axis=0)
+                np.testing.assert_allclose(getattr(each, name), mine)
+    assert n_seen == 2
 
 
 @pytest.mark.parametrize("name", LEARNING_RULES)

@@ -55,6 +55,8 @@ TAKEN = {
     ("direction", "centred", "plain"): lambda m: m.n_iter_ > 3,
     ("lateral", False, True): lambda m: hasattr(m, "lateral_coefs_"),
     ("lateral", True, False): lambda m: not hasattr(m, "lateral_coefs_"),
+    ("autoregressive", False, True): lambda m: hasattr(m, "autoregressive_coef_"),
+    ("autoregressive", True, False): lambda m: not hasattr(m, "autoregressive_coef_"),
     ("visible", "bernoulli", "gaussian"): lambda m: m.visible_ == "gaussian",
     ("visible", "gaussian", "bernoulli"): lambda m: m.visible_ == "bernoulli",
     ("visible", "gaussian", "auto"): lambda m: m.visible_ == "gaussian",
@@ -104,10 +106,17 @@ def test_code_names_the_layers_and_their_columns():
 
 @pytest.mark.parametrize("gaussian", [False, True])
 @pytest.mark.parametrize("lateral", [False, True])
-def test_fitted_attributes_are_the_model_that_codes_and_scores(gaussian, lateral):
+@pytest.mark.parametrize("autoregressive", [False, True])
+def test_fitted_attributes_are_the_model_that_codes_and_scores(
+    gaussian, lateral, autoregressive
+):
     X = np.random.default_rng(0).normal(3, 2, (230, 3)) if gaussian else binary_rows()
-    settings = SMALL | {"hidden_layer_sizes": (3, 2)}
-    machine = HelmholtzMachine(lateral=lateral, **settings).fit(X)
+    settings = SMALL | {
+        "hidden_layer_sizes": (3, 2),
+        "lateral": lateral,
+        "autoregressive": autoregressive,
+    }
+    machine = HelmholtzMachine(**settings).fit(X)
     table, rows, shift = as_table(machine), X[:4], 0.0
     if gaussian:
         rows = (rows - machine.location_) / machine.scale_
@@ -144,6 +153,11 @@ def as_table(machine):
     if machine.lateral:
         pairs = zip(machine.lateral_coefs_, machine.lateral_intercepts_, strict=True)
         table["lateral"] = list(pairs)
+    if machine.autoregressive:
+        table["autoregressive"] = (
+            machine.autoregressive_coef_,
+            machine.autoregressive_intercept_,
+        )
     if machine.visible_ == "gaussian":
         table["variance"] = machine.variance_
     return table
@@ -238,10 +252,10 @@ def test_gaussian_machine_works_after_a_standard_scaler():
 
 
 @pytest.mark.parametrize("gaussian", [False, True])
-@pytest.mark.parametrize("lateral", [False, True])
-def test_machine_survives_pickle_joblib_and_skops(gaussian, lateral, tmp_path):
+@pytest.mark.parametrize("kind", ["lateral", "autoregressive", None])
+def test_machine_survives_pickle_joblib_and_skops(gaussian, kind, tmp_path):
     X = binary_rows() * (3 if gaussian else 1)
-    machine = HelmholtzMachine(lateral=lateral, **SMALL).fit(X)
+    machine = HelmholtzMachine(**SMALL, **({kind: True} if kind else {})).fit(X)
     skops.io.dump(machine, tmp_path / "machine.skops")
     trusted = skops.io.get_untrusted_types(file=tmp_path / "machine.skops")
     assert all(name.startswith(("sklearn_helmholtz", "numpy.")) for name in trusted)

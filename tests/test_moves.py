@@ -200,7 +200,7 @@ def test_refined_update_is_the_gradient_of_the_evidence(sizes, n_particles):
 
 
 def test_refined_wake_teaches_every_network_that_has_a_share():
-    machine = random_machine((5, 4, 3), lateral=True)
+    machine = random_machine((5, 4, 3), lateral=True, autoregressive=True)
     x = np.random.default_rng(0).integers(0, 2, (6, 5)).astype(float)
     found = [
         regression[:2]
@@ -210,7 +210,8 @@ def test_refined_wake_teaches_every_network_that_has_a_share():
     ]
     assert len(found) == len(set(found))
     recognition = {(n, i) for n in ("recognition", "lateral") for i in range(2)}
-    assert set(found) == recognition | {("generative", i) for i in range(3)}
+    generative = {("generative", i) for i in range(3)} | {("autoregressive", 0)}
+    assert set(found) == recognition | generative
 
 
 def test_lanes_share_rows_where_particles_move():

@@ -45,6 +45,7 @@ SETTINGS = {
     "wake_share": usual_or_any([0, 0.5, 1, 3], 0, 1e300),
     "sleep_share": usual_or_any([0, 0.5, 1, 3], 0, 1e300),
     "lateral": st.booleans(),
+    "autoregressive": st.booleans(),
     "direction": st.sampled_from(["plain", "centred", "natural"]),
     "optimizer": st.sampled_from(["sgd", "adam"]),
     "learning_rate": usual_or_any([1e-4, 0.01, 0.3, 1.0, 3.0], 1e-300, 1e300),
@@ -100,8 +101,9 @@ def machines(draw):
     """Return an estimator with any allowed settings."""
     chosen = draw(st.fixed_dictionaries({}, optional=SETTINGS))
     if chosen.get("learning_rule") == "contrastive-divergence":
-        # The natural direction is refused there.
+        # The natural direction is refused there, and so are units in turn.
         chosen["direction"] = draw(st.sampled_from(["plain", "centred"]))
+        chosen["autoregressive"] = False
     return HelmholtzMachine(**chosen)
 
 
@@ -305,16 +307,18 @@ def test_law_holds_for_every_machine_of_many(law):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("lateral", [False, True])
+@pytest.mark.parametrize(
+    "kind", [{}, {"lateral": True}, {"lateral": True, "autoregressive": True}], ids=str
+)
 @pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("size", [1e4, 1e6])
 def test_extreme_logits_are_scored_coded_and_trained_silently(
-    size, visible, lateral, dtype
+    size, visible, kind, dtype
 ):
     rng = np.random.default_rng(0)
     X = rng.integers(0, 2, (40, 6)).astype(dtype)
     machine = HelmholtzMachine(
-        (4, 3), visible=visible, lateral=lateral, max_iter=1, random_state=0
+        (4, 3), visible=visible, max_iter=1, random_state=0, **kind
     ).fit(X)
     for name in ("generative_intercepts_", "recognition_intercepts_"):
         for bias in getattr(machine, name):

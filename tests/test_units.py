@@ -10,12 +10,12 @@ from scipy.stats import kstest, norm
 from sklearn.preprocessing import MinMaxScaler
 
 from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._in_turn import threshold_in_turn
 from sklearn_helmholtz._random import HALF_RANGE
 from sklearn_helmholtz._units import (
     Bernoulli,
     Gaussian,
     threshold,
-    threshold_in_turn,
 )
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
@@ -112,7 +112,7 @@ def test_log_prob_of_pairs_is_that_of_every_pair(units, grey):
     states = states if grey else states.round()
     expected = [units.log_prob(states, np.tile(row, (5, 1))) for row in logits]
     with np.errstate(all="raise", under="ignore"):
-        found = units.log_prob_of_pairs(states, logits)
+        found = units.log_prob_of_pairs(logits)(states)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-9)
 
 

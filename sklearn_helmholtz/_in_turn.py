@@ -1,0 +1,204 @@
+"""Units that see the states of those before them in their layer.
+
+Unit j's logit is a_j + c_j + sum over i < j of s_i V_ij, with V strictly upper
+triangular: the layer is no product of independent units, and still its probability is
+one product with V away. In the recognition network that is a better q; for the
+visible units it is a better p(x | s) (Gregor et al. 2014).
+"""
+
+import numpy as np
+import scipy.linalg
+
+from ._random import HALF_RANGE
+
+_LATERAL_BLOCK = 16
+
+
+def threshold_in_turn(logits, lateral, bits):
+    """Return states drawn one unit after another, each seeing those before it.
+
+    Unit j is on with probability sigmoid(a_j + sum over i < j of s_i V_ij).
+    Units are taken in blocks: earlier blocks reach a block through one matrix
+    product, and only inside the block does one unit wait for another.
+
+    Parameters
+    ----------
+    logits : ndarray
+        Broadcasts against `bits`.
+
+    lateral : ndarray of shape (n_units, n_units)
+        V; only what stands above the diagonal is read.
+
+    bits : ndarray of int32, shape (..., n_units)
+        Uniform in [-2^23, 2^23).
+    """
+    n_units = bits.shape[-1]
+    noise = _logistic(bits, logits.dtype)
+    margins = np.ascontiguousarray((logits - noise).reshape(-1, n_units).T)
+    states = np.empty_like(margins)
+    for start in range(0, n_units, _LATERAL_BLOCK):
+        stop = min(start + _LATERAL_BLOCK, n_units)
+        if start:
+            margins[start:stop] += lateral[:start, start:stop].T @ states[:start]
+        for unit in range(start, stop):
+            if unit > start:
+                margins[unit] += lateral[start:unit, unit] @ states[start:unit]
+            np.greater(margins[unit], 0, out=states[unit])
+    return np.ascontiguousarray(states.T).reshape(bits.shape)
+
+
+def _logistic(bits, dtype):
+    """Return noise that lies below a with probability sigmoid(a)."""
+    # u < sigmoid(a) exactly where logit(u) < a. The integers keep 1 - u exact.
+    below = bits + np.int32(HALF_RANGE)
+    noise = below.astype(dtype)
+    noise += dtype.type(0.5)
+    np.subtract(np.int32(2 * HALF_RANGE - 1), below, out=below)
+    noise /= below + dtype.type(0.5)
+    return np.log(noise, out=noise)
+
+
+def means_in_turn(units, logits, lateral):
+    """Return means where unit j's logit gets the means of the units before it."""
+    means = np.empty_like(logits)
+    for unit in range(logits.shape[1]):
+        sent = means[:, :unit] @ lateral[:unit, unit]
+        means[:, unit] = units.mean(logits[:, unit] + sent)
+    return means
+
+
+class Autoregressive:
+    """Units of a kind that see the states of those before them.
+
+    Parameters
+    ----------
+    units : Bernoulli or Gaussian
+        What they are, given all that they see.
+
+    weights : ndarray of shape (n_units, n_units)
+        V, strictly upper triangular.
+
+    bias : ndarray of shape (n_units,)
+        c.
+
+    sent : ndarray of shape (n_rows, n_units), default=None
+        What the states send, where only these will be asked for; see :meth:`given`.
+    """
+
+    factorial = False
+
+    def __init__(self, units, weights, bias, sent=None):
+        self.units = units
+        self.weights = weights
+        self.bias = bias
+        self.sent = sent
+
+    @property
+    def binary(self):
+        """Whether states are 0 or 1."""
+        return self.units.binary
+
+    @property
+    def precision(self):
+        """What turns a residual into the derivative of log_prob to the logits."""
+        return self.units.precision
+
+    def given(self, states):
+        """Return units that compute but once what these states send."""
+        return type(self)(self.units, self.weights, self.bias, self._sent(states))
+
+    def _sent(self, states):
+        """Return what units get from the states before them, bias included."""
+        if self.sent is not None:
+            return self.sent
+        flat = states.reshape(-1, states.shape[-1]) @ self.weights
+        flat += self.bias
+        return flat.reshape(states.shape)
+
+    def mean(self, logits, out=None):
+        """Return the means given the states, or given the means of those before."""
+        if self.sent is not None:
+            return self.units.mean(np.add(logits, self.sent, out=out), out=out)
+        means = means_in_turn(self.units, logits + self.bias, self.weights)
+        return means if out is None else _copied(means, out)
+
+    def sample(self, logits, rng, shape, out=None):
+        """Return states of the given shape, drawn one unit after another."""
+        logits = logits + self.bias
+        if self.binary:
+            drawn = threshold_in_turn(logits, self.weights, rng.bits(shape))
+        else:
+            # s = a + s V + noise, all units at once.
+            drawn = self.units.sample(logits, rng, shape)
+            inverse = np.eye(len(self.bias), dtype=drawn.dtype) - self.weights
+            drawn = scipy.linalg.solve_triangular(
+                inverse, drawn.T, trans="T", check_finite=False
+            ).T
+        return drawn if out is None else _copied(drawn, out)
+
+    def fill_in(self, logits, states, missing, rng):
+        """Return states with the missing ones drawn in turn, given those before.
+
+        Those after do not count: draws are from the layer's conditional only once
+        they are weighted with :meth:`log_prob_of_seen`.
+
+        Parameters
+        ----------
+        logits : ndarray of shape (..., n_rows, n_units)
+        states : ndarray of shape (n_rows, n_units)
+        missing : ndarray of bool, shape (n_rows, n_units)
+        rng : Stream
+        """
+        logits = logits + self.bias
+        if self.binary:
+            noise = _logistic(rng.bits(logits.shape), logits.dtype)
+        else:
+            noise = self.units.sample(np.zeros_like(logits), rng, logits.shape)
+        filled = np.empty_like(logits)
+        for unit in range(len(self.bias)):
+            a = logits[..., unit] + filled[..., :unit] @ self.weights[:unit, unit]
+            drawn = a > noise[..., unit] if self.binary else a + noise[..., unit]
+            filled[..., unit] = np.where(missing[:, unit], drawn, states[:, unit])
+        return filled
+
+    def log_prob_of_seen(self, states, logits, missing):
+        """Return log p of the units not missing, given those before; in nats a row.
+
+        Up to a constant, the same for all states and logits.
+        """
+        logits = np.where(missing, 0, logits + self._sent(states))
+        return self.units.log_prob(np.where(missing, 0, states), logits)
+
+    def log_prob(self, states, logits):
+        """Return log p(s), in nats a row."""
+        return self.units.log_prob(states, logits + self._sent(states))
+
+    def log_prob_of_pairs(self, logits):
+        """Return what gives log p of rows of states under every row of logits."""
+
+        def log_prob(states):
+            pairs = zip(states, self._sent(states), strict=True)
+            found = [self.units.log_prob(row, logits + sent) for row, sent in pairs]
+            return np.stack(found, axis=1)
+
+        return log_prob
+
+    def residual(self, states, logits, out=None):
+        """Return states - mean, the mean given the states before."""
+        logits = np.add(logits, self._sent(states), out=out)
+        return self.units.residual(states, logits, out=logits)
+
+    def log_prob_and_residual(self, states, logits):
+        """Return both, at the price of one; the residual takes the logits' place."""
+        logits += self._sent(states)
+        return self.units.log_prob_and_residual(states, logits)
+
+    def information(self, logits, mean):
+        """Return how fast the expected residual falls as a rises, from the mean."""
+        return self.units.information(logits, mean)
+
+
+def _copied(values, out):
+    """Put values into out and return that."""
+    np.copyto(out, values)
+    return out

@@ -1,0 +1,231 @@
+"""Units that see those before them, against loops and against their own kind."""
+
+import numpy as np
+import oracles
+import pytest
+from helpers import binary_rows, random_machine, stream
+
+from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._belief_network import down_mean
+from sklearn_helmholtz._in_turn import Autoregressive
+from sklearn_helmholtz._units import Bernoulli, Gaussian
+
+N_UNITS = 5
+KINDS = [Bernoulli(), Gaussian(np.linspace(0.2, 2, N_UNITS))]
+
+
+def autoregressive(kind, seed=0):
+    """Return units of a kind with normal weights above the diagonal."""
+    rng = np.random.default_rng(seed)
+    weights = np.triu(rng.normal(size=(N_UNITS, N_UNITS)), 1)
+    return Autoregressive(kind, weights, rng.normal(size=N_UNITS))
+
+
+def some_states(kind, shape, seed=1):
+    rng = np.random.default_rng(seed)
+    return (
+        rng.integers(0, 2, shape).astype(float)
+        if kind.binary
+        else rng.normal(size=shape)
+    )
+
+
+def full_logits(units, states, logits):
+    """Return the logits with what is sent, by a loop over rows and units."""
+    found = np.array(np.broadcast_to(logits, states.shape))
+    for place in np.ndindex(states.shape[:-1]):
+        oracles.add_those_before(found[place], states[place], units.weights, units.bias)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("known", [False, True])
+def test_functions_are_the_kinds_own_at_the_logits_with_what_is_sent(kind, known):
+    units = autoregressive(kind)
+    states = some_states(kind, (6, N_UNITS))
+    logits = np.random.default_rng(2).normal(size=states.shape)
+    full, before = full_logits(units, states, logits), logits.copy()
+    if known:
+        units = units.given(states)
+        np.testing.assert_allclose(units.mean(logits), kind.mean(full.copy()))
+    np.testing.assert_allclose(
+        units.log_prob(states, logits), kind.log_prob(states, full)
+    )
+    residual = kind.residual(states, full)
+    np.testing.assert_allclose(units.residual(states, logits), residual)
+    mean = states - residual
+    np.testing.assert_allclose(
+        units.information(None, mean=mean), kind.information(full, mean=mean)
+    )
+    np.testing.assert_array_equal(logits, before)
+    log_prob, found = units.log_prob_and_residual(states, logits)
+    assert found is logits
+    np.testing.assert_allclose(log_prob, kind.log_prob(states, full))
+    np.testing.assert_allclose(found, residual)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_log_prob_of_pairs_is_that_of_every_pair(kind):
+    units = autoregressive(kind)
+    states = some_states(kind, (4, N_UNITS))
+    logits = np.random.default_rng(2).normal(size=(7, N_UNITS))
+    expected = [units.log_prob(states, np.tile(row, (4, 1))) for row in logits]
+    np.testing.assert_allclose(units.log_prob_of_pairs(logits)(states), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_means_in_turn_see_the_means_before_them(kind):
+    units = autoregressive(kind)
+    logits = np.random.default_rng(2).normal(size=(3, N_UNITS))
+    out = np.empty_like(logits)
+    assert units.mean(logits, out=out) is out
+    for row, means in zip(logits, out, strict=True):
+        expected = row.copy()
+        oracles.add_those_before(expected, means, units.weights, units.bias)
+        np.testing.assert_allclose(means, kind.mean(expected))
+
+
+def test_gaussian_draws_have_the_moments_of_a_loop_over_units():
+    """At 4.5 standard errors."""
+    units, n_rows = autoregressive(KINDS[1]), 40_000
+    logits = np.tile(np.linspace(-1, 1, N_UNITS), (n_rows, 1))
+    drawn = units.sample(logits, stream(), logits.shape)
+    mean, covariance = np.zeros(N_UNITS), np.zeros((N_UNITS, N_UNITS))
+    for j in range(N_UNITS):
+        sent = units.weights[:j, j]
+        mean[j] = logits[0, j] + units.bias[j] + mean[:j] @ sent
+        covariance[:j, j] = covariance[j, :j] = covariance[:j, :j] @ sent
+        covariance[j, j] = units.units.variance[j] + sent @ covariance[:j, :j] @ sent
+    spread = np.sqrt(np.diag(covariance))
+    assert (np.abs(drawn.mean(axis=0) - mean) < 4.5 * spread / n_rows**0.5).all()
+    found = np.cov(drawn.T) / np.outer(spread, spread)
+    expected = covariance / np.outer(spread, spread)
+    error = np.sqrt((1 + expected**2) / n_rows)
+    assert (np.abs(found - expected) < 4.5 * error).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fillings_keep_what_is_seen_and_follow_those_before(kind):
+    """Missing units alone at the end are draws from the layer itself."""
+    units, n_rows = autoregressive(kind), 4000
+    states = np.tile(some_states(kind, (1, N_UNITS)), (n_rows, 1))
+    missing = np.zeros(states.shape, dtype=bool)
+    missing[:, -1] = True
+    logits = np.zeros((2, *states.shape))
+    filled = units.fill_in(logits, states, missing, stream())
+    np.testing.assert_array_equal(
+        filled[..., :-1], np.broadcast_to(states[:, :-1], (2, n_rows, N_UNITS - 1))
+    )
+    mean = units.given(states).mean(logits[0])[0, -1]
+    last = filled[..., -1].ravel()
+    assert abs(last.mean() - mean) < 4.5 * last.std() / last.size**0.5
+    assert last.std() > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_seen_units_weigh_as_much_as_without_the_missing_after_them(kind):
+    units = autoregressive(kind)
+    states = some_states(kind, (6, N_UNITS))
+    logits = np.random.default_rng(2).normal(size=(3, *states.shape))
+    missing = np.zeros(states.shape, dtype=bool)
+    missing[:, [0, 3]] = True
+    found = units.log_prob_of_seen(states, logits, missing)
+    assert found.shape == (3, 6)
+    each = [
+        units.log_prob(states[:, :stop], logits[..., :stop])
+        for units, stop in ((shortened(units, n), n) for n in range(1, N_UNITS + 1))
+    ]
+    parts = np.diff(each, axis=0, prepend=0)
+    off = found - parts[[1, 2, 4]].sum(axis=0)
+    np.testing.assert_allclose(off, off[0, 0])
+
+
+def shortened(units, n_units):
+    """Return the first units alone."""
+    kind = units.units
+    if not kind.binary:
+        kind = Gaussian(kind.variance[:n_units])
+    part = slice(n_units)
+    return Autoregressive(kind, units.weights[part, part], units.bias[part])
+
+
+# ------------------------------------------------------------------ the estimator
+
+
+def chained(n_rows=600, n_units=8, seed=0):
+    """Return rows where every bit is the one before it, but for one time in ten."""
+    flips = np.random.default_rng(seed).random((n_rows, n_units)) < 0.1
+    flips[:, 0] = np.random.default_rng(seed + 1).random(n_rows) < 0.5
+    return (np.cumsum(flips, axis=1) % 2).astype(float)
+
+
+@pytest.mark.parametrize("direction", ["plain", "centred", "natural"])
+@pytest.mark.parametrize("n_moves", [0, 2])
+def test_chains_of_bits_are_learned_to_their_entropy(direction, n_moves):
+    machine = HelmholtzMachine(
+        (1,),
+        autoregressive=True,
+        direction=direction,
+        n_moves=n_moves,
+        max_iter=100,
+        random_state=0,
+    ).fit(chained())
+    entropy = np.log(2) - 7 * (0.1 * np.log(0.1) + 0.9 * np.log(0.9))
+    X = chained(2000, seed=2)
+    found = -machine.exact_log_likelihood(X).mean()
+    # Some 20 parameters from 600 rows cost about 20 / 1200 nats; rows not seen
+    # spread by 1.8 nats.
+    assert abs(found - entropy) < 0.15
+    without = HelmholtzMachine((1,), max_iter=100, random_state=0).fit(chained())
+    assert -without.exact_log_likelihood(X).mean() > found + 0.5
+
+
+def test_gaussian_chains_are_learned_to_their_entropy():
+    rng = np.random.default_rng(0)
+    steps = rng.normal(size=(4000, 6))
+    X = np.cumsum(steps, axis=1)  # a random walk: the exact density is known
+    machine = HelmholtzMachine(
+        (1,), autoregressive=True, direction="natural", max_iter=30, random_state=0
+    ).fit(X[:2000])
+    entropy = 0.5 * 6 * np.log(2 * np.pi * np.e)
+    found = -machine.exact_log_likelihood(X[2000:]).mean()
+    assert abs(found - entropy) < 0.1
+    drawn = machine.sample(4000, random_state=0)
+    error = 4.5 * np.sqrt(2 / 4000)  # of a correlation, at most
+    assert np.abs(np.corrcoef(drawn.T) - np.corrcoef(X.T)).max() < error
+
+
+def test_weights_among_visible_units_are_strictly_upper_triangular():
+    machine = HelmholtzMachine((3,), autoregressive=True, max_iter=2, random_state=0)
+    weights = machine.fit(binary_rows()).autoregressive_coef_
+    assert weights.shape == (machine.n_features_in_,) * 2
+    assert (np.tril(weights) == 0).all()
+    assert (np.triu(weights, 1) != 0).any()
+
+
+def test_sampled_means_are_those_given_the_drawn_units_before():
+    machine = HelmholtzMachine((3,), autoregressive=True, max_iter=5, random_state=0)
+    machine.fit(binary_rows())
+    x, hidden = machine.sample_states(20, random_state=0)
+    logits = hidden @ machine.generative_coefs_[0] + machine.generative_intercepts_[0]
+    logits += x @ machine.autoregressive_coef_ + machine.autoregressive_intercept_
+    np.testing.assert_allclose(
+        machine.sample(20, mean=True, random_state=0), 1 / (1 + np.exp(-logits))
+    )
+
+
+def test_codes_come_back_as_means_in_turn():
+    machine = random_machine((4, 3), autoregressive=True)
+    codes = np.random.default_rng(0).random((2, 3))
+    logits = codes @ machine.generative[0].weights + machine.generative[0].bias
+    expected = machine.top_down[0].units.mean(logits)
+    np.testing.assert_allclose(down_mean(machine.top_down[:1], codes), expected)
+
+
+def test_shared_weights_have_no_place_for_them():
+    machine = HelmholtzMachine(
+        autoregressive=True, learning_rule="contrastive-divergence"
+    )
+    with pytest.raises(ValueError, match="autoregressive=False"):
+        machine.fit(binary_rows())
+    assert not hasattr(machine, "visible_")
