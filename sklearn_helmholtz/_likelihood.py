@@ -27,6 +27,8 @@ from ._units import threshold, threshold_level
 #: States (particles x rows) that are in work at once; bounds the memory.
 BLOCK_STATES = 512
 MAX_ENUMERATED_BITS = 20
+#: Pairs of states and rows that enumeration has in work at once.
+BLOCK_PAIRS = 2**18
 #: Draws are close where sigmoid(a) and the uniform differ by half of this; far
 #: more than float32's rounding of any sensible logit.
 _CLOSE = 2.0**-11
@@ -328,7 +330,7 @@ def _wide(layer):
 def _marginal(layer, child, parents, log_parents, block_size):
     """Return log sum_s p(child | s) p(s) for every row of child."""
     total = np.full(len(child), -np.inf)
-    step = max(1, 2**18 // block_size)
+    step = max(1, BLOCK_PAIRS // block_size)
     for start in range(0, len(parents), block_size):
         part = slice(start, start + block_size)
         log_prob = layer.units.log_prob_of_pairs(layer.logits(parents[part]))

@@ -58,6 +58,7 @@ def test_enumeration_takes_as_many_exponentials_of_logits_for_any_rows(monkeypat
         return softplus_sum(a)
 
     monkeypatch.setattr("sklearn_helmholtz._units.softplus_sum", counted)
+    monkeypatch.setattr(_likelihood, "BLOCK_PAIRS", 16)  # 8 rows at once
     machine = random_machine((6, 4, 2))
     for n_rows in (1, 50):
         taken.append(0)
