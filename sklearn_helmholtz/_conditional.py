@@ -16,8 +16,8 @@ the jump one filled in from a fresh dream.
 
 Visible units that see those before them are not independent given s. A particle of the
 jump then has a filling of its own, drawn unit after unit, and the target / proposal is
-p(s) / q(s) times the probability of the seen units given those before them; and
-the local move chooses among fillings in the same way.
+p(s) / q(s) times the probability of the seen units given those before them. The
+local move chooses among fillings in the same way.
 
 .. [1] C. Andrieu, A. Lee and M. Vihola, "Uniform ergodicity of the iterated
    conditional SMC and geometric ergodicity of particle Gibbs samplers",
@@ -94,7 +94,8 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
             x, _ = _filled(visible, x, hidden, missing, rng)
         _, hidden = _move(machine, x, hidden, rng, n_particles)
         if visible.units.factorial:
-            x, mean = _filled(visible, x, hidden, missing, rng)
+            x, logits = _filled(visible, x, hidden, missing, rng)
+            mean = np.where(missing, visible.units.mean(logits, out=logits), x)
         else:
             x = mean = _refilled(visible, x, hidden, missing, rng, n_particles)
         yield x, mean
@@ -107,10 +108,10 @@ def _started(machine, x, missing, rng):
 
 
 def _filled(visible, x, hidden, missing, rng):
-    """Return rows with the missing units drawn given hidden states, or at the mean."""
+    """Return rows with the missing units drawn given hidden states; their logits."""
     logits = visible.logits(hidden[0])
     drawn = np.where(missing, visible.units.sample(logits, rng, x.shape), x)
-    return drawn, np.where(missing, visible.units.mean(logits, out=logits), x)
+    return drawn, logits
 
 
 def _refilled(visible, x, hidden, missing, rng, n_particles):
@@ -127,7 +128,7 @@ def _refilled(visible, x, hidden, missing, rng, n_particles):
 
 def _dream(machine, n_rows, rng):
     """Return a dream's states, bottom-up, in arrays of their own."""
-    return down_pass(machine.generative, n_rows, rng, Scratch(machine.dtype))
+    return down_pass(machine.top_down, n_rows, rng, Scratch(machine.dtype))
 
 
 def _jump(machine, jumped, x, hidden, missing, rng, n_particles):
