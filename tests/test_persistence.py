@@ -109,7 +109,14 @@ def run_onnx(model, X):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"code": "top"}, {"code": 0}, {"lateral": True}, {"visible": "gaussian"}],
+    [
+        {},
+        {"code": "top"},
+        {"code": 0},
+        {"lateral": True},
+        {"autoregressive": True},
+        {"visible": "gaussian"},
+    ],
     ids=str,
 )
 def test_onnx_codes_are_those_of_transform(options, dtype):
