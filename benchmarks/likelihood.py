@@ -60,6 +60,7 @@ def arguments():
     parser.add_argument(
         "--test-rows", type=int, help="and validation rows; all if left out"
     )
+    parser.add_argument("--valid-rows", type=int, help="if other than --test-rows")
     parser.add_argument(
         "--annealed",
         type=int,
@@ -162,7 +163,8 @@ def measure(options):
         fitted.n_jobs = options.jobs
     else:
         fitted, row = trained(options, train, valid)
-    known, judged = (spread(X, options.test_rows or len(X)) for X in (valid, test))
+    known = spread(valid, options.valid_rows or options.test_rows or len(valid))
+    judged = spread(test, options.test_rows or len(test))
     row["valid_nll"], _ = nll(fitted, known, 1000)
     row["test_rows"] = len(judged)
     row["test_nll"], row["test_ess"] = nll(fitted, judged, 1000)
