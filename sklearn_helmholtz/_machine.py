@@ -114,10 +114,10 @@ class HelmholtzMachine(
     autoregressive : bool, default=False
         Whether visible units of the generative network see those before them, in the
         order of the columns, besides the hidden layer: p(x_j | s, x_1, ..., x_j-1)
-        instead of a product of independent units [5]_. Much better likelihoods of
-        tables of some hundred columns. Dreams are drawn one column after another,
-        and there are `n_features` squared more parameters. Not for
-        contrastive divergence.
+        instead of a product of independent units [5]_. Better likelihoods of
+        tables of some hundred columns, after fewer epochs. There are
+        n_features (n_features - 1) / 2 more parameters, and dreams are drawn one
+        column after another. Not for contrastive divergence.
 
     direction : {"plain", "centred", "natural"}, default="centred"
         "plain" is the gradient. "centred" takes the gradient in coordinates
