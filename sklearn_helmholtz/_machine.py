@@ -34,8 +34,9 @@ from ._parallel import workers
 from ._random import Stream, make_generators
 from ._start import inside_unit_interval
 
-#: Rows that are coded or drawn at once.
-_BLOCK_ROWS = 1024
+#: Rows that are coded or drawn at once: few enough that what is freed after a block
+#: stays with the process for the next, instead of being given back and faulted in.
+_BLOCK_ROWS = 512
 
 
 class HelmholtzMachine(
@@ -763,7 +764,7 @@ class HelmholtzMachine(
         )
         missing = np.isnan(X)
         rows = self._rows(np.where(missing, getattr(self, "location_", 0.5), X))
-        parts = list(rows.blocks(_BLOCK_ROWS // 4))
+        parts = list(rows.blocks(_BLOCK_ROWS // 2))
         generators = make_generators(random_state, len(parts))
         machine = machine_of(self)
         filled = np.empty_like(rows.X)
@@ -1051,7 +1052,7 @@ class HelmholtzMachine(
         with workers(self.n_jobs):
             values = [
                 exact_log_likelihood(machine, rows.take(part))
-                for part in rows.blocks(_BLOCK_ROWS)
+                for part in rows.blocks(4 * _BLOCK_ROWS)
             ]
         return np.concatenate(values) - self._log_jacobian()
 
