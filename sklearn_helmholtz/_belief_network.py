@@ -36,6 +36,11 @@ class Layer(NamedTuple):
         out += self.bias
         return out
 
+    def logits_of_particles(self, parent):
+        """Return the logits of parents with leading axes, through one product."""
+        flat = self.logits(parent.reshape(-1, parent.shape[-1]))
+        return flat.reshape(*parent.shape[:-1], flat.shape[-1])
+
 
 class Machine(NamedTuple):
     """The networks of a Helmholtz machine, each bottom-up.
@@ -72,8 +77,7 @@ class Machine(NamedTuple):
         if not self.autoregressive:
             return self.generative
         visible, *others = self.generative
-        weights, bias, _ = self.autoregressive[0]
-        units = Autoregressive(visible.units, weights, bias)
+        units = Autoregressive(visible.units, self.autoregressive[0])
         return visible._replace(units=units), *others
 
     @property
@@ -102,8 +106,7 @@ class Machine(NamedTuple):
         """Return the logits of states index + 1 with the lateral part added."""
         if not self.lateral:
             return logits
-        sent = self.lateral[index].logits(states.reshape(-1, states.shape[-1]))
-        return logits + sent.reshape(states.shape)
+        return logits + self.lateral[index].logits_of_particles(states)
 
 
 #: The networks whose weights are strictly upper triangular.

@@ -86,25 +86,20 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
     """
     visible = machine.top_down[0]
     if hidden is None:
-        x, hidden = _started(machine, x, missing, rng)
+        dream, *hidden = _dream(machine, len(x), rng)
+        x = np.where(missing, dream, x)
     while True:
         jumped = np.where(missing, _dream(machine, len(x), rng)[0], x)
         x, hidden = _jump(machine, jumped, x, hidden, missing, rng, n_particles)
         if visible.units.factorial:
             x, _ = _filled(visible, x, hidden, missing, rng)
-        _, hidden = _move(machine, x, hidden, rng, n_particles)
+        hidden = _chosen(*_proposed(machine, x, hidden, rng, n_particles), rng)
         if visible.units.factorial:
             x, logits = _filled(visible, x, hidden, missing, rng)
             mean = np.where(missing, visible.units.mean(logits, out=logits), x)
         else:
             x = mean = _refilled(visible, x, hidden, missing, rng, n_particles)
         yield x, mean
-
-
-def _started(machine, x, missing, rng):
-    """Return rows and hidden states to start from: dreams, where nothing is seen."""
-    dream, *hidden = _dream(machine, len(x), rng)
-    return np.where(missing, dream, x), hidden
 
 
 def _filled(visible, x, hidden, missing, rng):
@@ -157,14 +152,15 @@ def _jump(machine, jumped, x, hidden, missing, rng, n_particles):
         fillings.append(filled)
         return visible.units.log_prob_of_seen(filled, logits, missing)
 
-    found, hidden = _move(
-        machine, jumped, hidden, rng, n_particles, log_prob_of_seen, fillings
+    log_w, particles = _proposed(
+        machine, jumped, hidden, rng, n_particles, log_prob_of_seen
     )
-    return (found[0] if found else x), hidden
+    found = _chosen(log_w, [*fillings, *particles], rng)
+    return (found[0] if fillings else x), found[len(fillings) :]
 
 
-def _move(machine, x, hidden, rng, n_particles, log_prob_of_data=None, fillings=()):
-    """Return fillings and hidden states after one draw among them and K - 1 others.
+def _proposed(machine, x, hidden, rng, n_particles, log_prob_of_data=None):
+    """Return log-weights and states of the present hidden states and K - 1 others.
 
     Parameters
     ----------
@@ -178,9 +174,6 @@ def _move(machine, x, hidden, rng, n_particles, log_prob_of_data=None, fillings=
 
     log_prob_of_data : callable, default=None
         See :func:`._likelihood.weigh`.
-
-    fillings : list of ndarray of shape (n_particles, n_rows, n_features), default=()
-        What `log_prob_of_data` drew besides.
     """
     particles = []
 
@@ -192,9 +185,7 @@ def _move(machine, x, hidden, rng, n_particles, log_prob_of_data=None, fillings=
         return drawn
 
     first_logits = machine.recognition[0].logits(x)
-    log_w = weigh(machine, x, first_logits, sample, log_prob_of_data)
-    found = _chosen(log_w, [*fillings, *particles], rng)
-    return found[: len(fillings)], found[len(fillings) :]
+    return weigh(machine, x, first_logits, sample, log_prob_of_data), particles
 
 
 def _chosen(log_w, particles, rng):

@@ -75,11 +75,8 @@ class Autoregressive:
     units : Bernoulli or Gaussian
         What they are, given all that they see.
 
-    weights : ndarray of shape (n_units, n_units)
-        V, strictly upper triangular.
-
-    bias : ndarray of shape (n_units,)
-        c.
+    beside : Layer
+        From the units to those after them: V and c.
 
     sent : ndarray of shape (n_rows, n_units), default=None
         What the states send, where only these will be asked for; see :meth:`given`.
@@ -87,10 +84,9 @@ class Autoregressive:
 
     factorial = False
 
-    def __init__(self, units, weights, bias, sent=None):
+    def __init__(self, units, beside, sent=None):
         self.units = units
-        self.weights = weights
-        self.bias = bias
+        self.beside = beside
         self.sent = sent
 
     @property
@@ -105,32 +101,34 @@ class Autoregressive:
 
     def given(self, states):
         """Return units that compute but once what these states send."""
-        return type(self)(self.units, self.weights, self.bias, self._sent(states))
+        return type(self)(self.units, self.beside, self._sent(states))
 
     def _sent(self, states):
         """Return what units get from the states before them, bias included."""
         if self.sent is not None:
             return self.sent
-        flat = states.reshape(-1, states.shape[-1]) @ self.weights
-        flat += self.bias
-        return flat.reshape(states.shape)
+        return self.beside.logits_of_particles(states)
 
     def mean(self, logits, out=None):
         """Return the means given the states, or given the means of those before."""
         if self.sent is not None:
             return self.units.mean(np.add(logits, self.sent, out=out), out=out)
-        means = means_in_turn(self.units, logits + self.bias, self.weights)
+        means = means_in_turn(
+            self.units, logits + self.beside.bias, self.beside.weights
+        )
         return means if out is None else _copied(means, out)
 
     def sample(self, logits, rng, shape, out=None):
         """Return states of the given shape, drawn one unit after another."""
-        logits = logits + self.bias
+        logits = logits + self.beside.bias
         if self.binary:
-            drawn = threshold_in_turn(logits, self.weights, rng.bits(shape))
+            drawn = threshold_in_turn(logits, self.beside.weights, rng.bits(shape))
         else:
             # s = a + s V + noise, all units at once.
             drawn = self.units.sample(logits, rng, shape)
-            inverse = np.eye(len(self.bias), dtype=drawn.dtype) - self.weights
+            inverse = (
+                np.eye(len(self.beside.bias), dtype=drawn.dtype) - self.beside.weights
+            )
             drawn = scipy.linalg.solve_triangular(
                 inverse, drawn.T, trans="T", check_finite=False
             ).T
@@ -149,14 +147,17 @@ class Autoregressive:
         missing : ndarray of bool, shape (n_rows, n_units)
         rng : Stream
         """
-        logits = logits + self.bias
+        logits = logits + self.beside.bias
         if self.binary:
             noise = _logistic(rng.bits(logits.shape), logits.dtype)
         else:
             noise = self.units.sample(np.zeros_like(logits), rng, logits.shape)
         filled = np.empty_like(logits)
-        for unit in range(len(self.bias)):
-            a = logits[..., unit] + filled[..., :unit] @ self.weights[:unit, unit]
+        for unit in range(len(self.beside.bias)):
+            a = (
+                logits[..., unit]
+                + filled[..., :unit] @ self.beside.weights[:unit, unit]
+            )
             drawn = a > noise[..., unit] if self.binary else a + noise[..., unit]
             filled[..., unit] = np.where(missing[:, unit], drawn, states[:, unit])
         return filled

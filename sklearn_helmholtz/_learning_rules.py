@@ -97,12 +97,7 @@ def _explanations(machine, states, scratch, weight, informed):
         )
         yield found
         if index < len(machine.autoregressive):
-            yield _beside(found, child)
-
-
-def _beside(regression, states):
-    """Return the regression of visible units on those before them."""
-    return regression._replace(network="autoregressive", parent=states, squares=None)
+            yield found._replace(network="autoregressive", parent=child, squares=None)
 
 
 def sleep(machine, n_rows, rng, scratch, weight, *, informed=False):
@@ -145,17 +140,12 @@ def contrast(machine, x, rng, scratch, weight, *, informed=False):
     yield _generative(machine, top, logits, None, child, weight, out, informed)
 
 
-def _information(layer, logits, weight):
-    """Return the units' weighted information."""
-    return layer.units.information(logits) * weight
-
-
 def _recognition(machine, index, parent, child, weight, scratch, informed):
     """Yield the regressions of states index + 1 on those below, and beside, them."""
     layer = machine.recognition[index]
     logits = layer.logits(parent, out=scratch(("residual", index), child.shape))
     logits = machine.with_lateral(index, logits, child)
-    information = _information(layer, logits, weight) if informed else None
+    information = layer.units.information(logits) * weight if informed else None
     residual = layer.units.residual(child, logits, out=logits)
     residual *= weight
     rest = residual, None, information
@@ -234,13 +224,14 @@ def reweighted_wake(
     w *= weight
     w = w.astype(x.dtype, copy=False)[..., None]
     for index, (residual, parent) in enumerate(zip(residuals, parents, strict=True)):
-        information = _flat(informations[index] * w) if informed else None
+        information = informations[index] * w if informed else None
         layer = machine.generative[index]
         found = _weighted(layer, index, parent, residual, w, information)
         yield found
         if index < len(machine.autoregressive):
             # All particles of a row share x, their child and here their parent.
-            yield _beside(_summed(found, n_particles), x)
+            rest = residual.sum(0), None, information.sum(0) if informed else None
+            yield Regression("autoregressive", index, x, *rest, found.linear)
     if recognition_share:
         w *= x.dtype.type(recognition_share)
         yield from _recognition_regressions(machine, states, logits, w, informed)
@@ -332,18 +323,10 @@ def _weighted(layer, index, parent, residual, w, information):
         squares = np.einsum("krj,krj,kr->j", residual, residual, w[..., 0])
     residual *= w
     flat_parent = None if parent is None else _flat(parent)
+    if information is not None:
+        information = _flat(information)
     rest = _flat(residual), squares, information, not layer.units.binary
     return Regression("generative", index, flat_parent, *rest)
-
-
-def _summed(regression, n_particles):
-    """Return the regression with residuals and information summed over particles."""
-    _, _, _, residual, _, information, _ = regression
-    n_units = residual.shape[1]
-    residual = residual.reshape(n_particles, -1, n_units).sum(axis=0)
-    if information is not None:
-        information = information.reshape(n_particles, -1, n_units).sum(axis=0)
-    return regression._replace(residual=residual, information=information)
 
 
 def _recognition_regressions(machine, states, logits, w, informed):

@@ -114,13 +114,13 @@ def weigh(machine, x, first_logits, sample, log_prob_of_data=None):
     states = x
     for index, layer in enumerate(machine.recognition):
         if index:
-            logits = _logits(layer, states)
+            logits = layer.logits_of_particles(states)
         states = sample(index, states, logits)
         logits = machine.with_lateral(index, logits, states)
         total = total - layer.units.log_prob(states, logits)
         parent = states.astype(dtype, copy=False)
         below = machine.top_down[index]
-        given = _logits(below, parent)
+        given = below.logits_of_particles(parent)
         if index == 0 and log_prob_of_data is not None:
             total = total + log_prob_of_data(below, given)
         else:
@@ -155,12 +155,6 @@ def draw(machine, index, parent, logits, bits):
     exact = row_dot(rows.astype(np.float64), weights) + layer.bias[close[-1]]
     states[close] = threshold(exact, bits[close])
     return states
-
-
-def _logits(layer, parent):
-    """Return a layer's logits for parents with leading axes, through one product."""
-    flat = layer.logits(parent.reshape(-1, parent.shape[-1]))
-    return flat.reshape(*parent.shape[:-1], flat.shape[-1])
 
 
 def estimate(machine, x, n_particles, seed=0):

@@ -806,13 +806,13 @@ class HelmholtzMachine(
         X : ndarray of shape (n_samples, n_features)
             Rows in the units of the data.
         """
-        states = self.sample_states(n_samples, random_state=random_state)
+        drawn, lowest, *_ = self._dream(n_samples, random_state)
         if not mean:
-            return states[0]
+            return self._to_data(drawn)
         visible = machine_of(self).top_down[0]
         with workers(self.n_jobs):
-            units = visible.units.given(self._rows(states[0]).take(slice(None)))
-            return self._to_data(units.mean(visible.logits(states[1])))
+            units = visible.units.given(drawn)
+            return self._to_data(units.mean(visible.logits(lowest)))
 
     def sample_states(self, n_samples=1, *, random_state=None):
         """Draw rows together with the hidden states that gave them.
@@ -832,6 +832,11 @@ class HelmholtzMachine(
             Bottom-up: rows of shape (n_samples, n_features), then the binary
             states of each hidden layer, (n_samples, n_units).
         """
+        states = self._dream(n_samples, random_state)
+        return [self._to_data(states[0]), *states[1:]]
+
+    def _dream(self, n_samples, random_state):
+        """Return states as `sample_states` does, the rows in the machine's units."""
         check_is_fitted(self)
         n_rows = positive("n_samples", n_samples)
         generative = machine_of(self).top_down
@@ -858,7 +863,7 @@ class HelmholtzMachine(
 
         with workers(self.n_jobs) as team:
             team.map_blocks(dream, list(zip(blocks, generators, strict=True)))
-        return [self._to_data(states[0]), *states[1:]]
+        return states
 
     def _to_data(self, visible):
         """Return visible values in the units of the data."""

@@ -6,7 +6,7 @@ import pytest
 from helpers import binary_rows, random_machine, stream
 
 from sklearn_helmholtz import HelmholtzMachine
-from sklearn_helmholtz._belief_network import down_mean
+from sklearn_helmholtz._belief_network import Layer, down_mean
 from sklearn_helmholtz._in_turn import Autoregressive
 from sklearn_helmholtz._units import Bernoulli, Gaussian
 
@@ -18,7 +18,7 @@ def autoregressive(kind, seed=0):
     """Return units of a kind with normal weights above the diagonal."""
     rng = np.random.default_rng(seed)
     weights = np.triu(rng.normal(size=(N_UNITS, N_UNITS)), 1)
-    return Autoregressive(kind, weights, rng.normal(size=N_UNITS))
+    return Autoregressive(kind, Layer(weights, rng.normal(size=N_UNITS), kind))
 
 
 def some_states(kind, shape, seed=1):
@@ -34,7 +34,9 @@ def full_logits(units, states, logits):
     """Return the logits with what is sent, by a loop over rows and units."""
     found = np.array(np.broadcast_to(logits, states.shape))
     for place in np.ndindex(states.shape[:-1]):
-        oracles.add_those_before(found[place], states[place], units.weights, units.bias)
+        oracles.add_those_before(
+            found[place], states[place], units.beside.weights, units.beside.bias
+        )
     return found
 
 
@@ -81,7 +83,9 @@ def test_means_in_turn_see_the_means_before_them(kind):
     assert units.mean(logits, out=out) is out
     for row, means in zip(logits, out, strict=True):
         expected = row.copy()
-        oracles.add_those_before(expected, means, units.weights, units.bias)
+        oracles.add_those_before(
+            expected, means, units.beside.weights, units.beside.bias
+        )
         np.testing.assert_allclose(means, kind.mean(expected))
 
 
@@ -92,8 +96,8 @@ def test_gaussian_draws_have_the_moments_of_a_loop_over_units():
     drawn = units.sample(logits, stream(), logits.shape)
     mean, covariance = np.zeros(N_UNITS), np.zeros((N_UNITS, N_UNITS))
     for j in range(N_UNITS):
-        sent = units.weights[:j, j]
-        mean[j] = logits[0, j] + units.bias[j] + mean[:j] @ sent
+        sent = units.beside.weights[:j, j]
+        mean[j] = logits[0, j] + units.beside.bias[j] + mean[:j] @ sent
         covariance[:j, j] = covariance[j, :j] = covariance[:j, :j] @ sent
         covariance[j, j] = units.units.variance[j] + sent @ covariance[:j, :j] @ sent
     spread = np.sqrt(np.diag(covariance))
@@ -146,7 +150,8 @@ def shortened(units, n_units):
     if not kind.binary:
         kind = Gaussian(kind.variance[:n_units])
     part = slice(n_units)
-    return Autoregressive(kind, units.weights[part, part], units.bias[part])
+    weights, bias, _ = units.beside
+    return Autoregressive(kind, Layer(weights[part, part], bias[part], kind))
 
 
 # ------------------------------------------------------------------ the estimator
