@@ -40,6 +40,14 @@ FIELDS = [
 ]
 
 
+def _number(text):
+    """Return a number, or a word ("auto", "evidence") as it is."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--set", default="mnist")
@@ -52,9 +60,9 @@ def arguments():
     parser.add_argument("--autoregressive", action="store_true")
     parser.add_argument("--direction", default="centred")
     parser.add_argument("--optimizer", default="sgd")
-    parser.add_argument("--rate", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--rate", type=_number, nargs="+", default=["auto"])
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--alpha", type=float, nargs="+", default=[0.0])
+    parser.add_argument("--alpha", type=_number, nargs="+", default=["auto"])
     parser.add_argument("--epochs", type=int, nargs="+", default=[50])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

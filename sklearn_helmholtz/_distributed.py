@@ -20,6 +20,7 @@ from ._fitting import DIVERGED, MONITOR_ROWS, AllOrNothing
 from ._learning_rules import Lane
 from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
+from ._penalties import measure
 from ._training import TrainingState
 
 
@@ -101,11 +102,14 @@ def _fit(machine, blocks, sizes, client):
     with workers(1):
         state = machine._begin(first)
     seed = int(state.generators[0].integers(2**31))
-    step = machine._step(state, machine._in_units(first))
+    step = machine._step(state, machine._in_units(first), n_rows=sum(sizes))
     share = max(1, machine.batch_size // len(blocks))
     n_steps = -(-max(sizes) // share)
     initial, schedule = machine._rate(), SCHEDULES[machine.learning_rate_schedule]
     for epoch in range(machine.max_iter):
+        if step.penalty.learns and epoch:
+            futures = _of_some_rows(_moments, machine, state, blocks, client)
+            step.penalty.learn(state.machine, _tree(client, futures, _joint).result())
         for number in range(n_steps):
             present = client.submit(_same, _present(machine, state), pure=False)
             part = slice(number * share, (number + 1) * share)
@@ -165,7 +169,9 @@ def block_sums(machine, X, part, key):
     rows = machine._validate(X[order[part]], reset=False)
     n_rows = rows.n_rows
     generators = [None, _generator((seed, 1, epoch, number, block))]
-    state = TrainingState(machine_of(machine), {}, machine._averages, generators)
+    state = TrainingState(
+        machine_of(machine), {}, machine._averages, machine._scales, generators
+    )
     step = machine._step(state, machine._in_units(rows))
     whole = slice(0, n_rows)
     lane = Lane((("wake", whole), ("sleep", whole)), ())
@@ -207,12 +213,12 @@ def _add(first, second):
     return Sums(gradients, squares, first.n_rows + second.n_rows)
 
 
-def _tree(client, futures):
+def _tree(client, futures, add=_add):
     """Return the future of the sums of all, added in pairs."""
     while len(futures) > 1:
         odd = futures[len(futures) & ~1 :]
         pairs = zip(futures[0::2], futures[1::2], strict=False)
-        futures = [client.submit(_add, *pair, pure=False) for pair in pairs] + odd
+        futures = [client.submit(add, *pair, pure=False) for pair in pairs] + odd
     return futures[0]
 
 
@@ -227,14 +233,31 @@ def _watch(machine, state, blocks, client):
     """Append the free energy over some rows of every block to the curve."""
     if not state.is_sound():
         raise ValueError(DIVERGED)
+    futures = _of_some_rows(_energies, machine, state, blocks, client)
+    energy = -float(np.concatenate(client.gather(futures)).mean())
+    machine.free_energy_curve_ = [*machine.free_energy_curve_, energy]
+
+
+def _of_some_rows(function, machine, state, blocks, client):
+    """Return the futures of a function of the present machine and a block's first rows.
+
+    As many rows of all blocks together as :class:`HelmholtzMachine.fit` monitors.
+    """
     present = client.submit(_same, _present(machine, state), pure=False)
     n_rows = max(1, MONITOR_ROWS // len(blocks))
-    energies = client.gather(
-        [client.submit(_energies, present, X, n_rows, pure=False) for X in blocks]
-    )
-    energy = -float(np.concatenate(energies).mean())
-    machine.free_energy_curve_ = [*machine.free_energy_curve_, energy]
+    return [client.submit(function, present, X, n_rows, pure=False) for X in blocks]
 
 
 def _energies(machine, X, n_rows):
     return machine.set_params(n_jobs=1).score_samples(X[:n_rows])
+
+
+def _moments(machine, X, n_rows):
+    rows = machine._in_units(machine._validate(X[:n_rows], reset=False))
+    with workers(1):
+        return measure(machine_of(machine), rows.take(slice(0, rows.n_rows)))
+
+
+def _joint(first, second):
+    """Return the moments of two blocks' rows together."""
+    return {key: first[key].joined(second[key]) for key in first}

@@ -9,6 +9,7 @@ import copy
 import numpy as np
 
 from ._belief_network import Layer, Machine
+from ._penalties import initial_scales
 from ._training import NETWORKS, TrainingState
 from ._units import Bernoulli, Gaussian
 
@@ -25,6 +26,7 @@ def attributes(state):
         "recognition_intercepts_": [layer.bias for layer in recognition],
         "_memory": state.memory,
         "_averages": state.averages,
+        "_scales": state.scales,
         "_generators": state.generators,
         "_n_steps": state.n_steps,
     }
@@ -80,6 +82,7 @@ def state_of(estimator):
         _writeable(machine_of(estimator)),
         _writeable(estimator._memory),
         _writeable(estimator._averages),
+        _writeable(estimator._scales),
         copy.deepcopy(estimator._generators),
         estimator._n_steps,
     )
@@ -113,4 +116,4 @@ def new_state(machine, optimizer, direction, generators):
     """Return the state before the first step."""
     memory = new_memory(machine, optimizer)
     averages = direction.initial_averages(machine)
-    return TrainingState(machine, memory, averages, generators)
+    return TrainingState(machine, memory, averages, initial_scales(machine), generators)

@@ -20,6 +20,7 @@ from ._learning_rules import LEARNING_RULES
 from ._likelihood import BLOCK_STATES, estimate_rows
 from ._optimizers import OPTIMIZERS, SCHEDULES, apply
 from ._parallel import finish, run_in_turn, workers
+from ._penalties import Evidence, Fixed, measure, share_of_evidence
 from ._random import make_generators
 from ._start import initial_machine, visible_kind
 from ._training import Step, epochs
@@ -203,6 +204,7 @@ class Fitting:
         evaluate = self._evaluator(step, kept_back, team)
         rate, schedule = self._rate(), SCHEDULES[self.learning_rate_schedule]
         first = watch.n_epochs
+        x = step.rows.take(_spread(step.rows.n_rows))
         trainer = epochs(
             step,
             n_epochs=self.max_iter,
@@ -217,6 +219,8 @@ class Fitting:
             task = context.subcontext(task_name="epoch")
             task.call_on_fit_task_begin(**hooks)
             watch.secure()
+            if step.penalty.learns and step.state.n_steps:
+                step.penalty.learn(step.state.machine, measure(step.state.machine, x))
             next(trainer)
             watch.record(evaluate)
             if self.verbose and not watch.diverged:
@@ -357,9 +361,9 @@ class Fitting:
         """Return the learning rate, or what suits the other parameters for "auto"."""
         if self.learning_rate != "auto":
             return self.learning_rate
-        return OPTIMIZERS[self.optimizer].usual_rate or (
-            DIRECTIONS[self.direction].usual_rate
-            * LEARNING_RULES[self.learning_rule].usual_rate
+        return (
+            OPTIMIZERS[self.optimizer].usual_rate
+            or DIRECTIONS[self.direction].usual_rate
         )
 
     def _resamples(self, rows):
@@ -372,8 +376,20 @@ class Fitting:
     def _optimizer(self):
         return OPTIMIZERS[self.optimizer](self.momentum)
 
-    def _step(self, state, rows):
-        """Return the step that trains a state on rows in the machine's units."""
+    def _penalty(self, rule, state, n_rows):
+        """Return the penalty of weights that have n_rows to explain."""
+        if self.alpha == "auto" and rule.usual_penalty == "evidence":
+            share = share_of_evidence(state.machine, n_rows)
+            return Evidence(state.scales, n_rows, share)
+        if self.alpha == "evidence":
+            return Evidence(state.scales, n_rows)
+        return Fixed(rule.usual_penalty if self.alpha == "auto" else self.alpha)
+
+    def _step(self, state, rows, n_rows=None):
+        """Return the step that trains a state on rows in the machine's units.
+
+        They may be part of n_rows that there are.
+        """
         rule = LEARNING_RULES[self.learning_rule]
         direction = DIRECTIONS[self.direction]
         if rule.shares_weights and direction.informed:
@@ -386,6 +402,12 @@ class Fitting:
             raise ValueError(
                 f"learning_rule={self.learning_rule!r} has no place for visible units "
                 "that see each other. Choose another rule, or autoregressive=False."
+            )
+        if rule.shares_weights and self.alpha == "evidence":
+            raise ValueError(
+                f"alpha='evidence' learns priors of generative weights, which "
+                f"learning_rule={self.learning_rule!r} shares with recognition. Choose "
+                "alpha='auto' or a number."
             )
         return Step(
             state,
@@ -401,7 +423,7 @@ class Fitting:
             optimizer=self._optimizer(),
             apply=apply,
             resample=self._resamples(rows),
-            penalty=rule.usual_penalty if self.alpha == "auto" else self.alpha,
+            penalty=self._penalty(rule, state, n_rows or rows.n_rows),
             variance_floor=_VARIANCE_FLOOR,
         )
 

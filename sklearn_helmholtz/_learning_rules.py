@@ -399,10 +399,8 @@ class LearningRule:
     shares_weights = False
     #: Whether grey rows are better drawn to binary than taken as they are.
     resamples = True
-    #: The learning rate to start with, as a share of the direction's.
-    usual_rate = 1.0
-    #: The L2 penalty to start with.
-    usual_penalty = 0.0
+    #: What alpha="auto" stands for.
+    usual_penalty: str | float = "evidence"
 
     def __init__(
         self, n_particles, wake_share, sleep_share, n_moves=0, *, informed=False
@@ -468,7 +466,6 @@ class ContrastiveDivergence(LearningRule):
 
     shares_weights = True
     resamples = False
-    usual_rate = 0.5
     usual_penalty = 1.5e-4
 
     def lanes(self, n_rows):

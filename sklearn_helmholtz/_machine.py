@@ -134,9 +134,8 @@ class HelmholtzMachine(
 
     learning_rate : float or "auto", default="auto"
         Step for the mean gradient of a minibatch, in nats a row. "auto" takes
-        what suits the direction, 1 for "centred", 0.1 for "plain" and 0.03 for
-        "natural", half of that for contrastive divergence; and 0.001 for
-        `optimizer="adam"`.
+        what suits the direction, 0.5 for "centred", 0.1 for "plain" and 0.03 for
+        "natural"; and 0.001 for `optimizer="adam"`.
 
     momentum : float, default=0.9
         Decay of the running gradient, in [0, 1); for "adam" its beta_1.
@@ -146,10 +145,15 @@ class HelmholtzMachine(
         by the square root of the epochs. :meth:`partial_fit`, which has no end
         in sight, keeps the rate constant.
 
-    alpha : float or "auto", default="auto"
+    alpha : float, "evidence" or "auto", default="auto"
         L2 penalty: alpha / 2 times the squared weights is added to the free
-        energy of a row. "auto" is 1.5e-4 for contrastive divergence and none
-        for the other rules.
+        energy of a row. "evidence" gives the generative weights heavy-tailed
+        priors, and learns after every epoch of :meth:`fit` at what scale each
+        unit sends (MacKay 1992, Neal 1996): the choice where rows are few.
+        "auto" is that at part of its strength, w / (w + 7 n) for w generative
+        weights and n rows; for contrastive divergence, where "evidence" is
+        refused, it is 1.5e-4. :meth:`partial_fit`, which does not know how many
+        rows there will be, and Gaussian visible units do without priors.
 
     initial_activity : float, default=0.1
         Probability of a hidden unit to be on at the start of training, in
@@ -346,7 +350,10 @@ class HelmholtzMachine(
         ],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "learning_rate_schedule": [StrOptions(set(SCHEDULES))],
-        "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "alpha": [
+            Interval(Real, 0, None, closed="left"),
+            StrOptions({"auto", "evidence"}),
+        ],
         "initial_activity": [Interval(Real, 0, 1, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],

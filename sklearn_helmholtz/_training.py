@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 
 from ._belief_network import TRIANGULAR, Machine, Scratch
-from ._numerics import row_blocks
 from ._random import HALF_RANGE, Stream
 
 NETWORKS = Machine._fields
@@ -34,6 +33,9 @@ class TrainingState:
     averages : dict of str to list, or None
         The direction's running averages by network and layer.
 
+    scales : dict of str to list of ndarray
+        What has been learned of the weights' priors, see :mod:`._penalties`.
+
     generators : list of numpy.random.Generator
         One for the order of rows, then one a lane.
 
@@ -41,10 +43,11 @@ class TrainingState:
         Minibatches seen.
     """
 
-    def __init__(self, machine, memory, averages, generators, n_steps=0):
+    def __init__(self, machine, memory, averages, scales, generators, n_steps=0):
         self.machine = machine
         self.memory = memory
         self.averages = averages
+        self.scales = scales
         self.generators = generators
         self.n_steps = n_steps
 
@@ -67,6 +70,7 @@ class TrainingState:
         for mine, theirs in arrays:
             np.copyto(mine, theirs)
         self.averages = copy.deepcopy(other.averages)
+        self.scales = copy.deepcopy(other.scales)
         self.generators = copy.deepcopy(other.generators)
         self.n_steps = other.n_steps
 
@@ -96,8 +100,8 @@ class Step:
     resample : bool
         Whether rows are the means of binary rows, drawn afresh at every visit.
 
-    penalty : float
-        L2 penalty of the weights.
+    penalty : Fixed or Evidence
+        What draws the weights towards zero, and how strongly.
 
     variance_floor : float
         The smallest variance of Gaussian units.
@@ -215,10 +219,7 @@ class Step:
             if network in TRIANGULAR:
                 # No unit sees itself or one that comes after it.
                 gradient.weights[...] = np.triu(gradient.weights, 1)
-            if self.penalty:
-                penalty = layer.weights.dtype.type(self.penalty)
-                for slope, weights in row_blocks(gradient.weights, layer.weights):
-                    slope -= penalty * weights
+            self.penalty.pull(network, number, layer.weights, gradient.weights)
 
     def _share(self):
         """Give both networks' weights the sum of their gradients."""

@@ -15,6 +15,7 @@ from sklearn_helmholtz._distributed import _generator
 from sklearn_helmholtz._fitted import attributes
 from sklearn_helmholtz._learning_rules import Lane
 from sklearn_helmholtz._parallel import run_in_turn
+from sklearn_helmholtz._penalties import measure
 from sklearn_helmholtz._random import Stream
 
 pytest.importorskip("distributed", reason="needs the extra dask")
@@ -128,7 +129,12 @@ def fit_jointly(machine, blocks, order_of, share):
     state = machine._begin(first)
     seed = int(state.generators[0].integers(2**31))
     n_steps = first.n_rows // share
+    everything = machine._in_units(machine._rows(np.concatenate(blocks)))
+    penalty = machine._step(state, everything).penalty
     for epoch in range(machine.max_iter):
+        if penalty.learns and epoch:
+            x = everything.take(slice(0, everything.n_rows))
+            penalty.learn(state.machine, measure(state.machine, x))
         orders = [order_of(seed, epoch, k) for k in range(len(blocks))]
         for number in range(n_steps):
             part = slice(number * share, (number + 1) * share)
@@ -139,6 +145,7 @@ def fit_jointly(machine, blocks, order_of, share):
                 _generator((seed, 1, epoch, number, k)) for k in range(len(blocks))
             ]
             step = machine._step(state, machine._rows(joint))
+            step.penalty = penalty
             step.rule = InBlocks(step.rule, [share] * len(blocks))
             assert all(isinstance(stream, Stream) for stream in step.streams)
             factor = 1 - (epoch + number / n_steps) / machine.max_iter
@@ -160,6 +167,7 @@ def shuffled(seed, epoch, block):
         {"learning_rule": "contrastive-divergence"},
         {"optimizer": "adam", "learning_rate": 0.01, "direction": "plain"},
         {"lateral": True, "alpha": 1e-3},
+        {"alpha": "evidence"},
         {"autoregressive": True, "n_particles": 3},
         {"visible": "gaussian"},
         {"direction": "natural"},

@@ -9,7 +9,7 @@ from helpers import binary_rows, parameters, random_machine
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
-from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz import HelmholtzMachine, _fitting
 from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._directions import Plain
 from sklearn_helmholtz._fitted import new_state
@@ -21,6 +21,7 @@ from sklearn_helmholtz._learning_rules import (
 )
 from sklearn_helmholtz._optimizers import SCHEDULES, SGD, apply
 from sklearn_helmholtz._parallel import run_in_turn
+from sklearn_helmholtz._penalties import Fixed
 from sklearn_helmholtz._random import make_generators
 from sklearn_helmholtz._training import Step, epochs, minibatches
 from sklearn_helmholtz._watch import Watch
@@ -49,7 +50,11 @@ class GivenRegression:
 
 def make_step(machine, X, rule, **settings):
     state = new_state(machine, SGD(0.0), Plain, make_generators(0, 3))
-    settings = {"resample": False, "penalty": 0.0, "variance_floor": 1e-6} | settings
+    settings = {
+        "resample": False,
+        "penalty": Fixed(0.0),
+        "variance_floor": 1e-6,
+    } | settings
     return Step(
         state,
         Rows(X),
@@ -67,7 +72,9 @@ def test_step_is_the_rate_times_the_mean_gradient_of_its_rows(index, penalty):
     X = np.random.default_rng(1).random((20, 4))
     machine = random_machine((4, 2, 3))
     before = pickle.loads(pickle.dumps(machine))
-    make_step(machine, X, GivenRegression(), penalty=penalty)(index, 0.7, run_in_turn)
+    make_step(machine, X, GivenRegression(), penalty=Fixed(penalty))(
+        index, 0.7, run_in_turn
+    )
     rows = X[index]
     gradient = np.mean([np.outer(x[:2], x) for x in rows], axis=0)
     gradient -= penalty * before.generative[0].weights
@@ -99,7 +106,10 @@ def test_no_unit_sees_itself_or_one_after_it(n_particles):
     machine = random_machine((4, 5, 3), lateral=True)
     before = [layer.weights.copy() for layer in machine.lateral]
     step = make_step(
-        machine, binary_rows(20, 4), LearningRule(n_particles, 1.0, 1.0), penalty=0.1
+        machine,
+        binary_rows(20, 4),
+        LearningRule(n_particles, 1.0, 1.0),
+        penalty=Fixed(0.1),
     )
     step(slice(0, 20), 0.5, run_in_turn)
     for layer, old in zip(machine.lateral, before, strict=True):
@@ -253,7 +263,7 @@ def test_weights_that_are_shared_stay_the_same(visible, direction, optimizer):
 @pytest.mark.parametrize(
     ("settings", "rate"),
     [
-        ({}, 1.0),
+        ({}, 0.5),
         ({"direction": "plain"}, 0.1),
         ({"direction": "natural"}, 0.03),
         ({"learning_rule": "contrastive-divergence"}, 0.5),
@@ -270,9 +280,10 @@ def test_auto_is_the_rate_that_the_docstring_names(settings, rate):
 
 
 @pytest.mark.parametrize("rule", LEARNING_RULES)
-def test_auto_is_the_penalty_that_the_docstring_names(rule):
+def test_auto_is_the_penalty_that_the_docstring_names(rule, monkeypatch):
+    monkeypatch.setattr(_fitting, "share_of_evidence", lambda machine, n_rows: 1.0)
     X = binary_rows()
-    penalty = 1.5e-4 if rule == "contrastive-divergence" else 0.0
+    penalty = 1.5e-4 if rule == "contrastive-divergence" else "evidence"
     auto, named, other = (
         HelmholtzMachine(learning_rule=rule, alpha=alpha, **SMALL).fit(X)
         for alpha in ("auto", penalty, 0.1)

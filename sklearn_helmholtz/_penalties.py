@@ -1,0 +1,257 @@
+"""Penalties: how strongly each weight is drawn towards zero.
+
+Weights that explain n rows, and have a normal prior of precision a, are drawn towards
+zero by a / n for the mean gradient of a row. `Fixed` has one strength for all of them;
+`Evidence` learns priors from the weights that the data have come to, which is what
+MacKay (1992) calls evidence. That each unit has a prior of its own for what it sends is
+automatic relevance determination (Neal 1996).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._belief_network import TRIANGULAR, Scratch, up_pass
+from ._numerics import row_blocks
+from ._random import RowStream, row_keys
+
+#: Networks whose weights have priors. Dreams never end, so that recognition does not
+#: need any.
+PENALISED = "generative", "autoregressive"
+
+#: Degrees of freedom of the weights' distribution, a Student t: heavy tails leave what
+#: is large as it is.
+_FREEDOM = 3.0
+#: The smallest squared scale of a unit's weights. At the start they are all small, and
+#: would be held there.
+_SMALLEST_SCALE = 1 / 30
+#: With so many weights a row `share_of_evidence` gives a half.
+_WEIGHTS_A_ROW = 7
+
+
+class Moments(NamedTuple):
+    """What some rows tell about one layer's regression on its parents, as sums.
+
+    Parameters
+    ----------
+    n_rows : int
+    parent : ndarray of shape (n_parents,)
+    parent_square : ndarray of shape (n_parents,)
+    information : ndarray of shape (n_units,)
+        Of each unit, the Fisher information of its logit.
+    """
+
+    n_rows: int
+    parent: np.ndarray
+    parent_square: np.ndarray
+    information: np.ndarray
+
+    def joined(self, other):
+        """Return the moments of these rows and others."""
+        return Moments(
+            *(mine + theirs for mine, theirs in zip(self, other, strict=True))
+        )
+
+    def curvature(self):
+        """Return E[information] and the variance of the parents, whose product it is.
+
+        It is a weight's, the biases being free, in nats a row.
+        """
+        mean = self.parent / self.n_rows
+        variance = self.parent_square / self.n_rows - np.square(mean)
+        return self.information / self.n_rows, np.maximum(variance, 0)
+
+
+def measure(machine, x):
+    """Return the Moments of every penalised layer at states recognised from rows.
+
+    The draws are a function of the rows, so that the result is, too.
+
+    Parameters
+    ----------
+    machine : Machine
+    x : ndarray of shape (n_rows, n_features)
+    """
+    rng = RowStream(row_keys(x.astype(np.float64)), range(1))
+    states = up_pass(machine, x, rng, Scratch(machine.dtype))
+    found = {}
+    for number, child in enumerate(states[:-1]):
+        layer = machine.top_down[number]
+        if not layer.units.binary:
+            continue  # their residuals are scaled by variances that are learned, too
+        mean = layer.units.given(child).mean(layer.logits(states[number + 1]))
+        information = layer.units.information(None, mean=mean)
+        found["generative", number] = _moments(states[number + 1], information)
+        if number < len(machine.autoregressive):
+            found["autoregressive", number] = _moments(child, information)
+    return found
+
+
+def _moments(parent, information):
+    """Return the Moments of parents and their children's information."""
+    parent = parent.astype(np.float64)
+    sums = parent.sum(axis=0), np.square(parent).sum(axis=0), information.sum(axis=0)
+    return Moments(len(parent), *sums)
+
+
+def share_of_evidence(machine, n_rows):
+    """Return w / (w + 7 n) for w penalised weights and n rows.
+
+    Priors matter where weights are many for their data. Where they are few, the
+    highest posterior, at the priors' full strength, is further from what is
+    best for new rows than the highest likelihood; the 7 is by trial.
+    """
+    counts = {
+        network: sum(layer.weights.size for layer in getattr(machine, network))
+        for network in PENALISED
+    }
+    n_weights = sum(
+        count / 2 if network in TRIANGULAR else count
+        for network, count in counts.items()
+    )
+    return n_weights / (n_weights + _WEIGHTS_A_ROW * n_rows)
+
+
+def initial_scales(machine):
+    """Return the squared scales of what each unit sends, by network and layer."""
+    return {
+        network: [np.ones(len(layer.weights)) for layer in getattr(machine, network)]
+        for network in PENALISED
+    }
+
+
+class Fixed:
+    """One L2 penalty for all weights.
+
+    Parameters
+    ----------
+    alpha : float
+    """
+
+    #: Whether the strengths change from epoch to epoch, see :meth:`Evidence.learn`.
+    learns = False
+
+    def __init__(self, alpha):
+        self.alpha = alpha
+
+    def pull(self, network, number, weights, gradient):
+        """Subtract the strengths times a layer's weights from the weights' gradient."""
+        if self.alpha:
+            alpha = weights.dtype.type(self.alpha)
+            for slope, block in row_blocks(gradient, weights):
+                slope -= alpha * block
+
+
+class Evidence:
+    """Priors learned from the weights: of each unit, the scale of what it sends.
+
+    Given its scale s, a weight has a Student t distribution, which is a normal one
+    whose precision has a gamma distribution. An update is one step of expectation
+    maximisation with the weights' posterior taken for normal, its precision that of
+    the prior and the curvature at n rows.
+
+    Parameters
+    ----------
+    scales : dict of str to list of ndarray
+        The squared scales, changed in place.
+
+    n_rows : int
+        Rows that there are to explain.
+
+    share : float, default=1.0
+        Factor of all strengths.
+    """
+
+    learns = True
+
+    def __init__(self, scales, n_rows, share=1.0):
+        self.scales = scales
+        self.n_rows = n_rows
+        self.share = share
+        self._strengths = {}
+
+    def pull(self, network, number, weights, gradient):
+        """Subtract the strengths times a layer's weights from the weights' gradient.
+
+        Nothing before they have been learned.
+        """
+        strengths = self._strengths.get((network, number))
+        if strengths is not None:
+            for slope, block, strength in row_blocks(gradient, weights, strengths):
+                slope -= strength * block
+
+    def learn(self, machine, moments):
+        """Update the scales, and the strengths.
+
+        Parameters
+        ----------
+        machine : Machine
+        moments : dict
+            What :func:`measure` gives.
+        """
+        for (network, number), found in moments.items():
+            weights = getattr(machine, network)[number].weights
+            strengths = self._strengths.setdefault(
+                (network, number), np.empty_like(weights)
+            )
+            information, variance = found.curvature()
+            position = np.arange(len(weights))[:, None]
+            before = position if network in TRIANGULAR else np.full_like(position, -1)
+            rows = self.scales[network][number], self.n_rows * variance, before
+            for block, strength, scales, variances, last in row_blocks(
+                weights, strengths, *rows
+            ):
+                curvature = np.multiply.outer(variances, information)
+                squares = expected_squares(block, curvature, scales)
+                sent = last < np.arange(len(information))
+                scales[...] = next_scales(squares, scales, sent)
+                strength[...] = (self.share / self.n_rows) * precision(squares, scales)
+
+
+def precision(squares, scales):
+    """Return the expected precision of weights' priors, (n_parents, n_units).
+
+    Parameters
+    ----------
+    squares : ndarray of shape (n_parents, n_units)
+        The weights' squares.
+
+    scales : ndarray of shape (n_parents,)
+        The squared scales.
+    """
+    return (_FREEDOM + 1) / (_FREEDOM * scales[:, None] + squares)
+
+
+def expected_squares(weights, curvature, scales):
+    """Return the weights' expected squares under their normal posterior.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_parents, n_units)
+    curvature : ndarray of shape (n_parents, n_units)
+        Of the negative log-likelihood.
+
+    scales : ndarray of shape (n_parents,)
+    """
+    squares = np.square(weights.astype(np.float64))
+    return squares + 1 / (curvature + precision(squares, scales))
+
+
+def next_scales(squares, scales, sent):
+    """Return the scales after one step of expectation maximisation.
+
+    To what each unit sends, one weight of scale one is added.
+
+    Parameters
+    ----------
+    squares : ndarray of shape (n_parents, n_units)
+        The weights' expected squares.
+
+    scales : ndarray of shape (n_parents,)
+
+    sent : ndarray of bool, shape (1 or n_parents, n_units)
+        Which of the weights there are.
+    """
+    shares = scales[:, None] * precision(squares, scales) * squares
+    total = (shares * sent).sum(axis=1) + 1
+    return np.maximum(total / (sent.sum(axis=1) + 1), _SMALLEST_SCALE)

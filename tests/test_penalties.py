@@ -1,0 +1,208 @@
+"""Penalties: learned priors are those that the weights make most likely."""
+
+import numpy as np
+import pytest
+from helpers import binary_rows, parameters, random_machine
+from scipy.optimize import approx_fprime, minimize_scalar
+from scipy.stats import t as student
+
+from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._belief_network import Layer
+from sklearn_helmholtz._fitted import machine_of
+from sklearn_helmholtz._penalties import (
+    Evidence,
+    Fixed,
+    expected_squares,
+    initial_scales,
+    measure,
+    next_scales,
+    precision,
+    share_of_evidence,
+)
+from sklearn_helmholtz._units import Bernoulli
+
+FREEDOM = 3
+
+
+def fixed_point(weights, sent=True):
+    """Return the squared scale of one unit's weights, where it stays."""
+    squares, scales = np.square(weights)[None], np.ones(1)
+    sent = np.broadcast_to(sent, squares.shape)
+    for _ in range(2000):
+        scales = next_scales(squares, scales, sent)
+    return scales.item()
+
+
+@pytest.mark.parametrize("spread", [0.5, 1.0, 4.0])
+def test_scales_of_known_weights_come_to_the_most_likely_ones(spread):
+    weights = spread * np.random.default_rng(0).standard_t(FREEDOM, 40)
+
+    def negative(log_scale):
+        # One normal weight of scale one is added to them.
+        scale = np.exp(log_scale)
+        known = student.logpdf(weights, FREEDOM, scale=scale).sum()
+        return -(known - log_scale - 0.5 / scale**2)
+
+    best = np.exp(2 * minimize_scalar(negative, bounds=(-4, 4), method="bounded").x)
+    assert fixed_point(weights) == pytest.approx(best, rel=1e-4)
+
+
+def test_the_pull_is_the_gradient_of_the_weights_log_density():
+    weights, scale = np.linspace(-3, 3, 7), 0.7
+
+    def log_density(w):
+        return student.logpdf(w, FREEDOM, scale=scale).sum()
+
+    pull = precision(np.square(weights)[None], np.array([scale**2]))[0] * weights
+    np.testing.assert_allclose(
+        -pull, approx_fprime(weights, log_density, 1e-7), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_expected_squares_go_from_the_priors_to_the_weights_own():
+    weights, scales = np.array([[0.5, -2.0]]), np.array([0.8])
+    certain = expected_squares(weights, np.full((1, 2), 1e12), scales)
+    np.testing.assert_allclose(certain, np.square(weights))
+    unseen = expected_squares(0 * weights, np.zeros((1, 2)), scales)
+    np.testing.assert_allclose(unseen, 1 / precision(np.zeros((1, 2)), scales))
+
+
+def test_weights_that_a_unit_cannot_have_do_not_count():
+    weights = np.array([0.3, 2.0, -1.0])
+    sent = np.array([False, True, True])
+    assert fixed_point(weights, sent) == pytest.approx(fixed_point(weights[1:]))
+
+
+# ------------------------------------------------------------------ measured rows
+
+
+@pytest.mark.parametrize("autoregressive", [False, True])
+def test_moments_are_those_of_the_recognised_states(autoregressive):
+    """Checked where recognition copies units 0 and 1, so that states are known."""
+    machine = random_machine((4, 2), autoregressive=autoregressive)
+    copying = Layer(100 * np.eye(4, 2), np.full(2, -50.0), Bernoulli())
+    machine = machine._replace(recognition=(copying,))
+    x = np.random.default_rng(0).integers(0, 2, (30, 4)).astype(float)
+    h, down = x[:, :2], machine.generative[0]
+    logits = h @ down.weights + down.bias
+    if autoregressive:
+        logits += x @ machine.autoregressive[0].weights + machine.autoregressive[0].bias
+    mean = 1 / (1 + np.exp(-logits))
+    found = measure(machine, x)
+    parents = {("generative", 0): h}
+    if autoregressive:
+        parents["autoregressive", 0] = x
+    assert found.keys() == parents.keys()
+    for key, parent in parents.items():
+        information, variance = found[key].curvature()
+        np.testing.assert_allclose(information, (mean * (1 - mean)).mean(axis=0))
+        np.testing.assert_allclose(variance, parent.var(axis=0))
+
+
+def test_moments_of_parts_add_up_to_those_of_all_rows():
+    machine = random_machine((5, 4, 3), lateral=True)
+    x = binary_rows(20, 5)
+    whole, first, second = (measure(machine, part) for part in (x, x[:7], x[7:]))
+    for key, found in whole.items():
+        for mine, theirs in zip(found, first[key].joined(second[key]), strict=True):
+            np.testing.assert_allclose(mine, theirs)
+
+
+def test_gaussian_visible_units_are_left_without_priors():
+    machine = random_machine((4, 3, 2), gaussian=True)
+    x = np.random.default_rng(0).normal(size=(10, 4))
+    assert measure(machine, x).keys() == {("generative", 1)}
+
+
+# ------------------------------------------------------------------- what it does
+
+
+def learned(machine, x, n_rows, share=1.0):
+    penalty = Evidence(initial_scales(machine), n_rows, share)
+    penalty.learn(machine, measure(machine, x))
+    return penalty
+
+
+@pytest.mark.parametrize("key", [("generative", 0), ("autoregressive", 0)])
+def test_the_pull_on_a_row_is_the_priors_over_the_rows(key):
+    machine, x = random_machine((5, 3), autoregressive=True), binary_rows(20, 5)
+    network, number = key
+    layer = getattr(machine, network)[number]
+    penalty = learned(machine, x, 40, share=0.5)
+    gradient = np.zeros_like(layer.weights)
+    penalty.pull(network, number, layer.weights, gradient)
+    information, variance = measure(machine, x)[key].curvature()
+    scales = penalty.scales[network][number]
+    squares = expected_squares(
+        layer.weights, 40 * np.outer(variance, information), np.ones(len(scales))
+    )
+    expected = -0.5 / 40 * precision(squares, scales) * layer.weights
+    np.testing.assert_allclose(gradient, expected)
+
+
+def test_nothing_pulls_before_there_is_something_learned():
+    machine = random_machine((5, 3))
+    layer = machine.generative[0]
+    gradient = np.zeros_like(layer.weights)
+    Evidence(initial_scales(machine), 10).pull("generative", 0, layer.weights, gradient)
+    Fixed(0.0).pull("generative", 0, layer.weights, gradient)
+    assert not gradient.any()
+
+
+def test_the_share_of_evidence_goes_from_one_to_none_with_the_rows():
+    machine = random_machine((5, 3))
+    shares = [share_of_evidence(machine, n_rows) for n_rows in (1, 10, 1000)]
+    assert sorted(shares, reverse=True) == shares
+    assert share_of_evidence(machine, 15 / 7) == pytest.approx(0.5)  # 15 weights
+    # Of what visible units send, half of the square of weights is there.
+    beside = random_machine((5, 3), autoregressive=True)
+    assert share_of_evidence(beside, 27.5 / 7) == pytest.approx(0.5)
+
+
+COINS = np.random.default_rng(0).integers(0, 2, (1040, 30)).astype(float)
+
+
+def test_coins_teach_evidence_that_there_is_nothing_to_learn():
+    """Held-out coins of 30 columns cost 30 log 2 = 20.8 nats."""
+    train, test = COINS[:40], COINS[40:]
+    scores = {}
+    for alpha in (0.0, "auto", "evidence"):
+        machine = HelmholtzMachine((20,), alpha=alpha, max_iter=200, random_state=0)
+        scores[alpha] = machine.fit(train).log_likelihood(test, 100).mean()
+    assert scores[0.0] < -23
+    assert min(scores["auto"], scores["evidence"]) > -21.5
+
+
+def test_evidence_leaves_what_rows_are_sure_of():
+    """Pairs of equal columns: 5 bits a row are all that there is."""
+    X = np.repeat(COINS[:400, :5], 2, axis=1)
+    machine = HelmholtzMachine((10,), alpha="evidence", max_iter=300, random_state=0)
+    assert machine.fit(X[:200]).log_likelihood(X[200:], 100).mean() > -5 * np.log(2) - 1
+
+
+def test_partial_fit_has_no_priors():
+    X = binary_rows()
+    one, other = (
+        HelmholtzMachine((6,), alpha=alpha, random_state=0)
+        .partial_fit(X)
+        .partial_fit(X)
+        for alpha in ("evidence", 0.0)
+    )
+    np.testing.assert_array_equal(parameters(one), parameters(other))
+
+
+def test_contrastive_divergence_refuses_evidence():
+    machine = HelmholtzMachine(
+        (6,), alpha="evidence", learning_rule="contrastive-divergence"
+    )
+    with pytest.raises(ValueError, match="alpha='auto' or a number"):
+        machine.fit(binary_rows())
+
+
+def test_scales_are_fitted_whatever_the_penalty_and_go_on_with_a_warm_start():
+    X = binary_rows()
+    machine = HelmholtzMachine((6, 4), alpha=0.0, max_iter=2, random_state=0).fit(X)
+    sizes = [len(layer.weights) for layer in machine_of(machine).generative]
+    assert [len(scales) for scales in machine._scales["generative"]] == sizes
+    machine.set_params(alpha="evidence", warm_start=True).fit(X)
+    assert all(np.all(scales != 1) for scales in machine._scales["generative"][:-1])
