@@ -86,6 +86,7 @@ def ours(X, clock, n_epochs, n_particles, seed):
     machine = HelmholtzMachine(
         SIZES[1:],
         n_particles=n_particles,
+        alpha=0,  # as PyTorch's
         batch_size=BATCH,
         max_iter=n_epochs,
         random_state=seed,

@@ -114,7 +114,7 @@ class Centred(Plain):
         The parents' running means by network and layer.
     """
 
-    usual_rate = 0.5
+    usual_rate = 1.0
     #: How far a minibatch moves the running mean.
     rate = 0.05
 

@@ -20,7 +20,7 @@ from ._fitting import DIVERGED, MONITOR_ROWS, AllOrNothing
 from ._learning_rules import Lane
 from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
-from ._penalties import measure
+from ._penalties import joint, measure
 from ._training import TrainingState
 
 
@@ -109,7 +109,7 @@ def _fit(machine, blocks, sizes, client):
     for epoch in range(machine.max_iter):
         if step.penalty.learns and epoch:
             futures = _of_some_rows(_moments, machine, state, blocks, client)
-            step.penalty.learn(state.machine, _tree(client, futures, _joint).result())
+            step.penalty.learn(state.machine, _tree(client, futures, joint).result())
         for number in range(n_steps):
             present = client.submit(_same, _present(machine, state), pure=False)
             part = slice(number * share, (number + 1) * share)
@@ -256,8 +256,3 @@ def _moments(machine, X, n_rows):
     rows = machine._in_units(machine._validate(X[:n_rows], reset=False))
     with workers(1):
         return measure(machine_of(machine), rows.take(slice(0, rows.n_rows)))
-
-
-def _joint(first, second):
-    """Return the moments of two blocks' rows together."""
-    return {key: first[key].joined(second[key]) for key in first}

@@ -3,7 +3,7 @@
 import copy
 import time
 import warnings
-from functools import cache
+from functools import cache, reduce
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from ._learning_rules import LEARNING_RULES
 from ._likelihood import BLOCK_STATES, estimate_rows
 from ._optimizers import OPTIMIZERS, SCHEDULES, apply
 from ._parallel import finish, run_in_turn, workers
-from ._penalties import Evidence, Fixed, measure, share_of_evidence
+from ._penalties import Evidence, Fixed, joint, measure, share_of_evidence
 from ._random import make_generators
 from ._start import initial_machine, visible_kind
 from ._training import Step, epochs
@@ -204,7 +204,6 @@ class Fitting:
         evaluate = self._evaluator(step, kept_back, team)
         rate, schedule = self._rate(), SCHEDULES[self.learning_rate_schedule]
         first = watch.n_epochs
-        x = step.rows.take(_spread(step.rows.n_rows))
         trainer = epochs(
             step,
             n_epochs=self.max_iter,
@@ -219,8 +218,8 @@ class Fitting:
             task = context.subcontext(task_name="epoch")
             task.call_on_fit_task_begin(**hooks)
             watch.secure()
-            if step.penalty.learns and step.state.n_steps:
-                step.penalty.learn(step.state.machine, measure(step.state.machine, x))
+            if step.state.n_steps:
+                self._learn_penalty(step)
             next(trainer)
             watch.record(evaluate)
             if self.verbose and not watch.diverged:
@@ -228,6 +227,18 @@ class Fitting:
                 self._report(watch, step.rows.n_rows, spent / (watch.n_epochs - first))
             if task.call_on_fit_task_end(**hooks, reconstruction_attributes=snapshot):
                 break
+
+    def _learn_penalty(self, step):
+        """Let the penalty learn from some rows, a minibatch of them at a time."""
+        if step.penalty.learns:
+            rows, machine = (
+                step.rows.subset(_spread(step.rows.n_rows)),
+                step.state.machine,
+            )
+            parts = [
+                measure(machine, rows.take(p)) for p in rows.blocks(self.batch_size)
+            ]
+            step.penalty.learn(machine, reduce(joint, parts))
 
     def _evaluator(self, step, kept_back, team):
         """Return a function that gives free energies of training and kept-back rows."""
@@ -361,9 +372,9 @@ class Fitting:
         """Return the learning rate, or what suits the other parameters for "auto"."""
         if self.learning_rate != "auto":
             return self.learning_rate
-        return (
-            OPTIMIZERS[self.optimizer].usual_rate
-            or DIRECTIONS[self.direction].usual_rate
+        return OPTIMIZERS[self.optimizer].usual_rate or (
+            DIRECTIONS[self.direction].usual_rate
+            * LEARNING_RULES[self.learning_rule].usual_rate
         )
 
     def _resamples(self, rows):

@@ -399,6 +399,8 @@ class LearningRule:
     shares_weights = False
     #: Whether grey rows are better drawn to binary than taken as they are.
     resamples = True
+    #: The learning rate to start with, as a share of the direction's.
+    usual_rate = 1.0
     #: What alpha="auto" stands for.
     usual_penalty: str | float = "evidence"
 
@@ -466,6 +468,7 @@ class ContrastiveDivergence(LearningRule):
 
     shares_weights = True
     resamples = False
+    usual_rate = 0.5
     usual_penalty = 1.5e-4
 
     def lanes(self, n_rows):

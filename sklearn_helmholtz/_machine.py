@@ -134,8 +134,9 @@ class HelmholtzMachine(
 
     learning_rate : float or "auto", default="auto"
         Step for the mean gradient of a minibatch, in nats a row. "auto" takes
-        what suits the direction, 0.5 for "centred", 0.1 for "plain" and 0.03 for
-        "natural"; and 0.001 for `optimizer="adam"`.
+        what suits the direction, 1 for "centred", 0.1 for "plain" and 0.03 for
+        "natural", half of that for contrastive divergence; and 0.001 for
+        `optimizer="adam"`.
 
     momentum : float, default=0.9
         Decay of the running gradient, in [0, 1); for "adam" its beta_1.
@@ -149,7 +150,7 @@ class HelmholtzMachine(
         L2 penalty: alpha / 2 times the squared weights is added to the free
         energy of a row. "evidence" gives the generative weights heavy-tailed
         priors, and learns after every epoch of :meth:`fit` at what scale each
-        unit sends (MacKay 1992, Neal 1996): the choice where rows are few.
+        unit sends [6]_ [7]_: the choice where rows are few.
         "auto" is that at part of its strength, w / (w + 7 n) for w generative
         weights and n rows; for contrastive divergence, where "evidence" is
         refused, it is 1.5e-4. :meth:`partial_fit`, which does not know how many
@@ -305,6 +306,12 @@ class HelmholtzMachine(
 
     .. [5] K. Gregor, I. Danihelka, A. Mnih, C. Blundell and D. Wierstra, "Deep
        autoregressive networks", ICML 2014, section 2.
+
+    .. [6] D. J. C. MacKay, "Bayesian interpolation", Neural Computation 4, 415-447,
+       1992, section 3.
+
+    .. [7] R. M. Neal, "Bayesian learning for neural networks", Springer, 1996,
+       section 4.1.
 
     Examples
     --------
@@ -711,7 +718,7 @@ class HelmholtzMachine(
         The chain's stationary distribution is the model's p(missing | seen),
         whatever the recognition network is worth: it proposes hidden states,
         and a resampling among the present ones and those proposed makes up for
-        what it gets wrong [6]_. A row given several times gets independent
+        what it gets wrong [8]_. A row given several times gets independent
         draws: multiple imputation.
 
         Parameters
@@ -748,7 +755,7 @@ class HelmholtzMachine(
 
         References
         ----------
-        .. [6] C. Andrieu, A. Lee and M. Vihola, "Uniform ergodicity of the
+        .. [8] C. Andrieu, A. Lee and M. Vihola, "Uniform ergodicity of the
            iterated conditional SMC and geometric ergodicity of particle Gibbs
            samplers", Bernoulli 24, 842-872, 2018.
 

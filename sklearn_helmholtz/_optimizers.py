@@ -27,7 +27,7 @@ class SGD:
         m, in [0, 1).
     """
 
-    #: The learning rate to start with; the direction's if None.
+    #: The learning rate to start with; that of direction and rule if None.
     usual_rate: float | None = None
 
     def __init__(self, momentum):

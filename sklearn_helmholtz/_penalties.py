@@ -27,6 +27,8 @@ _FREEDOM = 3.0
 _SMALLEST_SCALE = 1 / 30
 #: With so many weights a row `share_of_evidence` gives a half.
 _WEIGHTS_A_ROW = 7
+#: Weights that are worked on at a time, in float64.
+_BLOCK_WEIGHTS = 2**13
 
 
 class Moments(NamedTuple):
@@ -45,12 +47,6 @@ class Moments(NamedTuple):
     parent: np.ndarray
     parent_square: np.ndarray
     information: np.ndarray
-
-    def joined(self, other):
-        """Return the moments of these rows and others."""
-        return Moments(
-            *(mine + theirs for mine, theirs in zip(self, other, strict=True))
-        )
 
     def curvature(self):
         """Return E[information] and the variance of the parents, whose product it is.
@@ -92,6 +88,13 @@ def _moments(parent, information):
     parent = parent.astype(np.float64)
     sums = parent.sum(axis=0), np.square(parent).sum(axis=0), information.sum(axis=0)
     return Moments(len(parent), *sums)
+
+
+def joint(first, second):
+    """Return what :func:`measure` would give for the rows of both."""
+    return {
+        key: Moments(*map(np.add, mine, second[key])) for key, mine in first.items()
+    }
 
 
 def share_of_evidence(machine, n_rows):
@@ -145,21 +148,21 @@ class Fixed:
 class Evidence:
     """Priors learned from the weights: of each unit, the scale of what it sends.
 
-    Given its scale s, a weight has a Student t distribution, which is a normal one
-    whose precision has a gamma distribution. An update is one step of expectation
-    maximisation with the weights' posterior taken for normal, its precision that of
-    the prior and the curvature at n rows.
+    Given its unit's scale s, a weight has a Student t distribution. That is a normal
+    one whose precision has a gamma distribution, so that scales can be learned by
+    expectation maximisation, a step of it at a time. The weights' posterior is taken
+    for normal, its precision the sum of the prior's and of the curvature at n rows.
 
     Parameters
     ----------
     scales : dict of str to list of ndarray
-        The squared scales, changed in place.
+        The squared scales s^2 by network and layer, changed in place.
 
     n_rows : int
         Rows that there are to explain.
 
     share : float, default=1.0
-        Factor of all strengths.
+        Factor of the pull.
     """
 
     learns = True
@@ -168,20 +171,29 @@ class Evidence:
         self.scales = scales
         self.n_rows = n_rows
         self.share = share
-        self._strengths = {}
+        self._learned = set()
 
     def pull(self, network, number, weights, gradient):
-        """Subtract the strengths times a layer's weights from the weights' gradient.
+        """Subtract the share, a row's part, of precision times weights.
 
-        Nothing before they have been learned.
+        Nothing before the scales have been learned.
         """
-        strengths = self._strengths.get((network, number))
-        if strengths is not None:
-            for slope, block, strength in row_blocks(gradient, weights, strengths):
-                slope -= strength * block
+        if (network, number) not in self._learned:
+            return
+        scalar = weights.dtype.type
+        factor = scalar(self.share * (_FREEDOM + 1) / self.n_rows)
+        widths = (_FREEDOM * self.scales[network][number]).astype(weights.dtype)
+        blocks = row_blocks(gradient, weights, widths[:, None])
+        for slope, block, width in blocks:
+            # The precision, see below, times the weights, in few passes.
+            pull = np.square(block)
+            pull += width
+            np.divide(block, pull, out=pull)
+            pull *= factor
+            slope -= pull
 
     def learn(self, machine, moments):
-        """Update the scales, and the strengths.
+        """Update the scales.
 
         Parameters
         ----------
@@ -191,21 +203,17 @@ class Evidence:
         """
         for (network, number), found in moments.items():
             weights = getattr(machine, network)[number].weights
-            strengths = self._strengths.setdefault(
-                (network, number), np.empty_like(weights)
-            )
             information, variance = found.curvature()
             position = np.arange(len(weights))[:, None]
             before = position if network in TRIANGULAR else np.full_like(position, -1)
             rows = self.scales[network][number], self.n_rows * variance, before
-            for block, strength, scales, variances, last in row_blocks(
-                weights, strengths, *rows
-            ):
+            blocks = row_blocks(weights, *rows, n_values=_BLOCK_WEIGHTS)
+            for block, scales, variances, last in blocks:
                 curvature = np.multiply.outer(variances, information)
                 squares = expected_squares(block, curvature, scales)
                 sent = last < np.arange(len(information))
                 scales[...] = next_scales(squares, scales, sent)
-                strength[...] = (self.share / self.n_rows) * precision(squares, scales)
+            self._learned.add((network, number))
 
 
 def precision(squares, scales):

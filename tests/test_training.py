@@ -263,7 +263,7 @@ def test_weights_that_are_shared_stay_the_same(visible, direction, optimizer):
 @pytest.mark.parametrize(
     ("settings", "rate"),
     [
-        ({}, 0.5),
+        ({}, 1.0),
         ({"direction": "plain"}, 0.1),
         ({"direction": "natural"}, 0.03),
         ({"learning_rule": "contrastive-divergence"}, 0.5),
