@@ -40,12 +40,9 @@ FIELDS = [
 ]
 
 
-def _number(text):
-    """Return a number, or a word ("auto", "evidence") as it is."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _penalty(text):
+    """Return what the estimator takes for alpha: a number or a word."""
+    return text if text in ("auto", "evidence") else float(text)
 
 
 def arguments():
@@ -60,9 +57,9 @@ def arguments():
     parser.add_argument("--autoregressive", action="store_true")
     parser.add_argument("--direction", default="centred")
     parser.add_argument("--optimizer", default="sgd")
-    parser.add_argument("--rate", type=_number, nargs="+", default=["auto"])
+    parser.add_argument("--rate", type=float, nargs="+", default=[1.0])
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--alpha", type=_number, nargs="+", default=["auto"])
+    parser.add_argument("--alpha", type=_penalty, nargs="+", default=[0.0])
     parser.add_argument("--epochs", type=int, nargs="+", default=[50])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
