@@ -230,15 +230,11 @@ class Fitting:
 
     def _learn_penalty(self, step):
         """Let the penalty learn from some rows, a minibatch of them at a time."""
-        if step.penalty.learns:
-            rows, machine = (
-                step.rows.subset(_spread(step.rows.n_rows)),
-                step.state.machine,
-            )
-            parts = [
-                measure(machine, rows.take(p)) for p in rows.blocks(self.batch_size)
-            ]
-            step.penalty.learn(machine, reduce(joint, parts))
+        if not step.penalty.learns:
+            return
+        machine, rows = step.state.machine, step.rows.subset(_spread(step.rows.n_rows))
+        parts = [measure(machine, rows.take(p)) for p in rows.blocks(self.batch_size)]
+        step.penalty.learn(machine, reduce(joint, parts))
 
     def _evaluator(self, step, kept_back, team):
         """Return a function that gives free energies of training and kept-back rows."""

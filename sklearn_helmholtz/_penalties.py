@@ -183,6 +183,8 @@ class Evidence:
         scalar = weights.dtype.type
         factor = scalar(self.share * (_FREEDOM + 1) / self.n_rows)
         widths = (_FREEDOM * self.scales[network][number]).astype(weights.dtype)
+        # The pull is never more than the weight, so that steps of it do not diverge.
+        np.maximum(widths, factor, out=widths)
         blocks = row_blocks(gradient, weights, widths[:, None])
         for slope, block, width in blocks:
             # The precision, see below, times the weights, in few passes.

@@ -138,6 +138,16 @@ def test_the_pull_on_a_row_is_the_priors_over_the_rows(key):
     np.testing.assert_allclose(gradient, expected)
 
 
+def test_the_pull_is_at_most_the_weight():
+    machine, x = random_machine((5, 3)), binary_rows(2, 5)
+    weights = 1e-3 * machine.generative[0].weights
+    gradient = np.zeros_like(weights)
+    penalty = learned(machine, x, 2)
+    penalty.scales["generative"][0][:] = 1 / 30
+    penalty.pull("generative", 0, weights, gradient)
+    np.testing.assert_allclose(gradient, -weights, rtol=1e-4)
+
+
 def test_nothing_pulls_before_there_is_something_learned():
     machine = random_machine((5, 3))
     layer = machine.generative[0]
