@@ -1,7 +1,7 @@
 """
-================================
+=================================
 Few rows: priors that are learned
-================================
+=================================
 
 A machine with thousands of weights can learn a few dozen rows by heart. A penalty on
 the weights prevents that, but how strong should it be? ``alpha="evidence"`` gives the
