@@ -201,7 +201,8 @@ class Fitting:
     def _train(self, watch, rows, kept_back, team, context, hooks, snapshot):
         """Run epochs until all are done, or the watch or a callback says stop."""
         step = self._step(watch.state, self._in_units(rows))
-        evaluate = self._evaluator(step, kept_back, team)
+        monitored = step.rows.subset(_spread(step.rows.n_rows))
+        evaluate = self._evaluator(step, monitored, kept_back, team)
         rate, schedule = self._rate(), SCHEDULES[self.learning_rate_schedule]
         first = watch.n_epochs
         trainer = epochs(
@@ -218,8 +219,8 @@ class Fitting:
             task = context.subcontext(task_name="epoch")
             task.call_on_fit_task_begin(**hooks)
             watch.secure()
-            if step.state.n_steps:
-                self._learn_penalty(step)
+            if step.penalty.learns and step.state.n_steps:
+                self._learn_penalty(step, monitored)
             next(trainer)
             watch.record(evaluate)
             if self.verbose and not watch.diverged:
@@ -228,17 +229,14 @@ class Fitting:
             if task.call_on_fit_task_end(**hooks, reconstruction_attributes=snapshot):
                 break
 
-    def _learn_penalty(self, step):
+    def _learn_penalty(self, step, rows):
         """Let the penalty learn from some rows, a minibatch of them at a time."""
-        if not step.penalty.learns:
-            return
-        machine, rows = step.state.machine, step.rows.subset(_spread(step.rows.n_rows))
+        machine = step.state.machine
         parts = [measure(machine, rows.take(p)) for p in rows.blocks(self.batch_size)]
         step.penalty.learn(machine, reduce(joint, parts))
 
-    def _evaluator(self, step, kept_back, team):
-        """Return a function that gives free energies of training and kept-back rows."""
-        monitored = step.rows.subset(_spread(step.rows.n_rows))
+    def _evaluator(self, step, monitored, kept_back, team):
+        """Return a function that gives the free energies of both kinds of rows."""
         kept = None if kept_back is None else self._in_units(kept_back)
         # No more at a time than training has in work, nor so few that calls count.
         states = min(BLOCK_STATES, max(self.batch_size, BLOCK_STATES // 8))
@@ -385,12 +383,12 @@ class Fitting:
 
     def _penalty(self, rule, state, n_rows):
         """Return the penalty of weights that have n_rows to explain."""
-        if self.alpha == "auto" and rule.usual_penalty == "evidence":
-            share = share_of_evidence(state.machine, n_rows)
-            return Evidence(state.scales, n_rows, share)
-        if self.alpha == "evidence":
-            return Evidence(state.scales, n_rows)
-        return Fixed(rule.usual_penalty if self.alpha == "auto" else self.alpha)
+        auto = self.alpha == "auto"
+        alpha = rule.usual_penalty if auto else self.alpha
+        if alpha != "evidence":
+            return Fixed(alpha)
+        share = share_of_evidence(state.machine, n_rows) if auto else 1.0
+        return Evidence(state.scales, n_rows, share)
 
     def _step(self, state, rows, n_rows=None):
         """Return the step that trains a state on rows in the machine's units.
@@ -412,7 +410,7 @@ class Fitting:
             )
         if rule.shares_weights and self.alpha == "evidence":
             raise ValueError(
-                f"alpha='evidence' learns priors of generative weights, which "
+                "alpha='evidence' learns priors of generative weights, which "
                 f"learning_rule={self.learning_rule!r} shares with recognition. Choose "
                 "alpha='auto' or a number."
             )

@@ -113,22 +113,20 @@ class Autoregressive:
         """Return the means given the states, or given the means of those before."""
         if self.sent is not None:
             return self.units.mean(np.add(logits, self.sent, out=out), out=out)
-        means = means_in_turn(
-            self.units, logits + self.beside.bias, self.beside.weights
-        )
+        weights, bias, _ = self.beside
+        means = means_in_turn(self.units, logits + bias, weights)
         return means if out is None else _copied(means, out)
 
     def sample(self, logits, rng, shape, out=None):
         """Return states of the given shape, drawn one unit after another."""
-        logits = logits + self.beside.bias
+        weights, bias, _ = self.beside
+        logits = logits + bias
         if self.binary:
-            drawn = threshold_in_turn(logits, self.beside.weights, rng.bits(shape))
+            drawn = threshold_in_turn(logits, weights, rng.bits(shape))
         else:
             # s = a + s V + noise, all units at once.
             drawn = self.units.sample(logits, rng, shape)
-            inverse = (
-                np.eye(len(self.beside.bias), dtype=drawn.dtype) - self.beside.weights
-            )
+            inverse = np.eye(len(bias), dtype=drawn.dtype) - weights
             drawn = scipy.linalg.solve_triangular(
                 inverse, drawn.T, trans="T", check_finite=False
             ).T
@@ -147,17 +145,15 @@ class Autoregressive:
         missing : ndarray of bool, shape (n_rows, n_units)
         rng : Stream
         """
-        logits = logits + self.beside.bias
+        weights, bias, _ = self.beside
+        logits = logits + bias
         if self.binary:
             noise = _logistic(rng.bits(logits.shape), logits.dtype)
         else:
             noise = self.units.sample(np.zeros_like(logits), rng, logits.shape)
         filled = np.empty_like(logits)
-        for unit in range(len(self.beside.bias)):
-            a = (
-                logits[..., unit]
-                + filled[..., :unit] @ self.beside.weights[:unit, unit]
-            )
+        for unit in range(len(bias)):
+            a = logits[..., unit] + filled[..., :unit] @ weights[:unit, unit]
             drawn = a > noise[..., unit] if self.binary else a + noise[..., unit]
             filled[..., unit] = np.where(missing[:, unit], drawn, states[:, unit])
         return filled

@@ -104,14 +104,9 @@ def share_of_evidence(machine, n_rows):
     highest posterior, at the priors' full strength, is further from what is
     best for new rows than the highest likelihood; the 7 is by trial.
     """
-    counts = {
-        network: sum(layer.weights.size for layer in getattr(machine, network))
-        for network in PENALISED
-    }
-    n_weights = sum(
-        count / 2 if network in TRIANGULAR else count
-        for network, count in counts.items()
-    )
+    n_weights = sum(layer.weights.size for layer in machine.generative)
+    # Those among visible units are one half of a square.
+    n_weights += sum(layer.weights.size for layer in machine.autoregressive) / 2
     return n_weights / (n_weights + _WEIGHTS_A_ROW * n_rows)
 
 
@@ -206,14 +201,14 @@ class Evidence:
         for (network, number), found in moments.items():
             weights = getattr(machine, network)[number].weights
             information, variance = found.curvature()
-            position = np.arange(len(weights))[:, None]
-            before = position if network in TRIANGULAR else np.full_like(position, -1)
-            rows = self.scales[network][number], self.n_rows * variance, before
+            # From which unit on each parent sends: all, or those after itself.
+            first = np.arange(1, len(weights) + 1) * (network in TRIANGULAR)
+            rows = self.scales[network][number], self.n_rows * variance, first
             blocks = row_blocks(weights, *rows, n_values=_BLOCK_WEIGHTS)
-            for block, scales, variances, last in blocks:
+            for block, scales, variances, start in blocks:
                 curvature = np.multiply.outer(variances, information)
                 squares = expected_squares(block, curvature, scales)
-                sent = last < np.arange(len(information))
+                sent = np.arange(len(information)) >= start[:, None]
                 scales[...] = next_scales(squares, scales, sent)
             self._learned.add((network, number))
 
