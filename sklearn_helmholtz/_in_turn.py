@@ -9,8 +9,6 @@ visible units it is a better p(x | s) (Gregor et al. 2014).
 import numpy as np
 import scipy.linalg
 
-from ._random import HALF_RANGE
-
 _LATERAL_BLOCK = 16
 
 
@@ -29,8 +27,8 @@ def threshold_in_turn(logits, lateral, bits):
     lateral : ndarray of shape (n_units, n_units)
         V; only what stands above the diagonal is read.
 
-    bits : ndarray of int32, shape (..., n_units)
-        Uniform in [-2^23, 2^23).
+    bits : ndarray of uint32, shape (..., n_units)
+        See :mod:`._random`.
     """
     n_units = bits.shape[-1]
     noise = _logistic(bits, logits.dtype)
@@ -49,12 +47,10 @@ def threshold_in_turn(logits, lateral, bits):
 
 def _logistic(bits, dtype):
     """Return noise that lies below a with probability sigmoid(a)."""
-    # u < sigmoid(a) exactly where logit(u) < a. The integers keep 1 - u exact.
-    below = bits + np.int32(HALF_RANGE)
-    noise = below.astype(dtype)
-    noise += dtype.type(0.5)
-    np.subtract(np.int32(2 * HALF_RANGE - 1), below, out=below)
-    noise /= below + dtype.type(0.5)
+    # u (1 + exp(a)) > 1 exactly where -logit(u) < a. The integers keep 1 - u exact:
+    # less than 0, they go on from 2^32.
+    noise = np.negative(bits).astype(dtype)
+    noise /= bits.astype(dtype)
     return np.log(noise, out=noise)
 
 

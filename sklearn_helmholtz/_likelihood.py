@@ -21,7 +21,7 @@ import numpy as np
 
 from ._belief_network import Layer
 from ._numerics import log_sum_exp, row_dot
-from ._random import HALF_RANGE, RowNoise, row_keys
+from ._random import FULL_RANGE, RowNoise, row_keys
 from ._units import threshold, threshold_level
 
 #: States (particles x rows) that are in work at once; bounds the memory.
@@ -29,9 +29,9 @@ BLOCK_STATES = 512
 MAX_ENUMERATED_BITS = 20
 #: Pairs of states and rows that enumeration has in work at once.
 BLOCK_PAIRS = 2**18
-#: Draws are close where sigmoid(a) and the uniform differ by half of this; far
-#: more than float32's rounding of any sensible logit.
-_CLOSE = 2.0**-11
+#: Draws are close where sigmoid(a) and the uniform differ by this; far more than
+#: float32's rounding of any sensible logit.
+_CLOSE = 2.0**-12
 
 
 class Estimate(NamedTuple):
@@ -141,13 +141,15 @@ def draw(machine, index, parent, logits, bits):
     logits : ndarray
         The layer's logits given the parent.
 
-    bits : ndarray of int32, shape (n_particles, n_rows, n_units)
+    bits : ndarray of uint32, shape (n_particles, n_rows, n_units)
+        That float32 holds.
     """
     if logits.dtype != np.float32:
         return machine.draw(index, logits, bits)
-    margin = threshold_level(logits) - bits.astype(np.float32)
+    margin = bits.astype(np.float32)
+    margin -= threshold_level(logits)
     states = (margin > 0).astype(np.float32)
-    close = np.flatnonzero(np.abs(margin, out=margin) < _CLOSE * HALF_RANGE)
+    close = np.flatnonzero(np.abs(margin, out=margin) < _CLOSE * FULL_RANGE)
     close = np.unravel_index(close, margin.shape)  # sooner than nonzero's own way
     layer = machine.recognition[index]
     rows = parent[close[-2]] if parent.ndim == 2 else parent[close[:-1]]

@@ -1,9 +1,9 @@
 """Randomness: generators from a random_state, and noise keyed by a row's content.
 
-Bernoulli draws compare 24 random bits with a probability. A `rng` is anything
-with a method ``bits(shape)`` that returns int32 in [-2^23, 2^23):
-:class:`Stream` for training and sampling, :class:`RowNoise` for scores that
-depend on the row alone, and :class:`RowStream` for chains that do.
+Bernoulli draws compare random integers with a probability. A `rng` is anything
+with a method ``bits(shape)`` that returns uint32, uniform in (0, 2^32), never 0 and
+as often x as 2^32 - x: :class:`Stream` for training and sampling, :class:`RowNoise`
+for scores that depend on the row alone, and :class:`RowStream` for chains that do.
 """
 
 import math
@@ -12,9 +12,12 @@ from functools import lru_cache
 import numpy as np
 from sklearn.utils import check_random_state
 
-#: Bits of one uniform draw; float32 holds the integers up to 2^24 exactly.
-N_BITS = 24
-HALF_RANGE = 2.0 ** (N_BITS - 1)
+#: Draws over this are in (0, 1).
+FULL_RANGE = 2.0**32
+#: What makes both halves of a uint64 odd, and so neither 0.
+_ODD = np.uint64(2**32 + 1)
+#: Odd multiples of this are up to FULL_RANGE what float32 holds exactly.
+_STEP = np.uint32(2**8)
 
 _SCORE_SEED = 0x48656C6D  # any constant: all machines meet a row with the same noise
 _GRID = 2.0**10  # rows that agree to 1/1024 in every feature share their noise
@@ -35,12 +38,11 @@ class Stream:
         self._bit_generator = generator.bit_generator
 
     def bits(self, shape):
-        """Return int32 draws of the given shape, uniform in [-2^23, 2^23)."""
+        """Return odd uint32 draws of the given shape."""
         size = math.prod(shape)
         raw = self._bit_generator.random_raw((size + 1) // 2)
-        draws = raw.view(np.int32)[:size]
-        draws >>= 32 - N_BITS
-        return draws.reshape(shape)
+        raw |= _ODD
+        return raw.view(np.uint32)[:size].reshape(shape)
 
     def normals(self, shape, dtype):
         """Return standard normal draws of the given shape and dtype."""
@@ -49,7 +51,7 @@ class Stream:
 
 def uniforms(rng, shape):
     """Return draws in (0, 1), float64."""
-    return (rng.bits(shape) + (HALF_RANGE + 0.5)) / (2 * HALF_RANGE)
+    return rng.bits(shape) / FULL_RANGE
 
 
 def choose(weights, odds):
@@ -125,7 +127,7 @@ class RowNoise:
         self.seed = seed
 
     def bits(self, n_units, layer):
-        """Return int32 draws in [-2^23, 2^23), (n_particles, n_rows, n_units)."""
+        """Return uint32 draws that float32 holds, (n_particles, n_rows, n_units)."""
         key = np.random.SeedSequence([_SCORE_SEED, self.seed, layer])
         first, second = key.generate_state(2, dtype=np.uint32)
         particles = np.asarray(self.particles, dtype=np.uint32)[:, None, None]
@@ -133,8 +135,9 @@ class RowNoise:
         base = _mix32(base ^ first, second)
         low = self.keys.astype(np.uint32)[:, None]
         high = (self.keys >> np.uint64(32)).astype(np.uint32)[:, None]
-        draws = _mix32(base ^ low, high).view(np.int32)
-        draws >>= 32 - N_BITS
+        draws = _mix32(base ^ low, high)
+        draws &= ~(2 * _STEP - np.uint32(1))
+        draws |= _STEP
         return draws
 
 
@@ -152,7 +155,7 @@ class RowStream:
         self._n_calls = 0
 
     def bits(self, shape):
-        """Return int32 draws in [-2^23, 2^23), (n_particles * n_rows, n_draws)."""
+        """Return uint32 draws that float32 holds, (n_particles * n_rows, n_draws)."""
         self._n_calls += 1
         return self._noise.bits(shape[-1], self._n_calls).reshape(shape)
 

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from ._belief_network import TRIANGULAR, Machine, Scratch
-from ._random import HALF_RANGE, Stream
+from ._random import FULL_RANGE, Stream
 
 NETWORKS = Machine._fields
 
@@ -204,9 +204,9 @@ class Step:
         shape = n_rows, self.rows.n_features
         x = self.rows.take(index, out=scratch("x", shape))
         if self.resample:
-            x *= 2 * HALF_RANGE
-            x -= HALF_RANGE
-            np.less(stream.bits(shape).astype(x.dtype), x, out=x)
+            np.subtract(1, x, out=x)
+            x *= FULL_RANGE
+            np.greater(stream.bits(shape).astype(x.dtype), x, out=x)
         return x
 
     def _merge(self, network):

@@ -10,37 +10,35 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from ._numerics import one_plus_exp, row_dot, sigmoid, softplus_sum
-from ._random import HALF_RANGE
+from ._random import FULL_RANGE
 
 
 def threshold(logits, bits, out=None):
-    """Return 1 where the bits fall below sigmoid(logits), else 0.
+    """Return 1 with probability sigmoid(logits), else 0.
 
-    With u uniform in [-1, 1), u < 2 sigmoid(a) - 1 has probability sigmoid(a).
+    With u uniform in (0, 1), u (1 + exp(a)) > 1 has probability sigmoid(a).
 
     Parameters
     ----------
     logits : ndarray
         Broadcasts against `bits`.
 
-    bits : ndarray of int32
-        Uniform in [-2^23, 2^23).
+    bits : ndarray of uint32
+        See :mod:`._random`.
 
     out : ndarray, default=None
         Takes the states; may be `logits`.
     """
-    dtype = logits.dtype
-    if out is None:
-        out = np.empty(np.broadcast_shapes(logits.shape, bits.shape), dtype=dtype)
-    return np.less(bits.astype(dtype), threshold_level(logits), out=out)
+    noise = bits.astype(logits.dtype)
+    fits = out is not None and out.shape == logits.shape
+    noise *= one_plus_exp(logits, out=out if fits else None)
+    return np.greater(noise, FULL_RANGE, out=noise if out is None else out)
 
 
 def threshold_level(logits):
-    """Return below what number bits turn a unit on: (2 sigmoid(a) - 1) 2^23."""
-    level = sigmoid(logits)
-    level *= 2 * HALF_RANGE
-    level -= HALF_RANGE
-    return level
+    """Return above what number bits turn a unit on: 2^32 / (1 + exp(a))."""
+    level = one_plus_exp(logits)
+    return np.divide(FULL_RANGE, level, out=level)
 
 
 def _towards_other_state(states):

@@ -100,16 +100,14 @@ def test_digits_score_beats_independent_pixels_by_far(binary, seed):
 
 
 def test_lateral_connections_tighten_the_bound():
-    # Two causes that explain each other away: independent units cannot say so.
-    rng = np.random.default_rng(0)
-    s = rng.integers(0, 2, (4000, 2))
-    X = np.repeat(s.max(axis=1), 8).reshape(-1, 8) ^ (rng.random((4000, 8)) < 0.02)
-    X = np.hstack([X, s.sum(axis=1, keepdims=True) == 2]).astype(np.float32)
+    # Strokes explain each other away: independent units cannot say so.
+    X = (load_digits().data >= 8).astype(np.float32)
     gaps = {}
     for lateral in (False, True):
         machine = HelmholtzMachine(
-            (4,), lateral=lateral, max_iter=30, random_state=0
-        ).fit(X)
-        exact = machine.exact_log_likelihood(X).mean()
-        gaps[lateral] = exact - machine.set_params(n_score_samples=50).score(X)
-    assert 0 <= gaps[True] < gaps[False]
+            (10,), lateral=lateral, max_iter=30, random_state=0
+        ).fit(X[:1400])
+        exact = machine.exact_log_likelihood(X[1400:]).mean()
+        gaps[lateral] = exact - machine.set_params(n_score_samples=10).score(X[1400:])
+    # 0.46 to 0.68 of it over three seeds.
+    assert 0 < gaps[True] < 0.8 * gaps[False]

@@ -7,7 +7,7 @@ from helpers import stream
 from scipy.stats import kstest, norm
 
 from sklearn_helmholtz import HelmholtzMachine
-from sklearn_helmholtz._random import HALF_RANGE, RowNoise, make_generators, row_keys
+from sklearn_helmholtz._random import FULL_RANGE, RowNoise, make_generators, row_keys
 
 #: Level of the tests here; seeds are fixed.
 LEVEL = 1e-4
@@ -19,30 +19,44 @@ def keys(n_rows=300, n_features=50, seed=0):
 
 
 def uniform(draws):
-    return (draws.ravel() + HALF_RANGE + 0.5) / (2 * HALF_RANGE)
+    return draws.ravel() / FULL_RANGE
+
+
+def centred(draws):
+    """Return draws spread over (-1, 1)."""
+    return draws / (FULL_RANGE / 2) - 1
 
 
 def test_draws_of_a_stream_are_uniform():
-    assert kstest(uniform(stream().bits((300, 333))), "uniform").pvalue > LEVEL
+    bits = stream().bits((300, 333))
+    assert kstest(uniform(bits), "uniform").pvalue > LEVEL
+    assert (bits % 2).all()
+
+
+def test_float32_holds_keyed_noise():
+    bits = RowNoise(keys(), range(20)).bits(30, 0)
+    np.testing.assert_array_equal(bits.astype(np.float32), bits.astype(np.float64))
+    np.testing.assert_array_equal(bits % 2**9, 2**8)
 
 
 def test_keyed_noise_is_uniform():
     bits = RowNoise(keys(), range(20)).bits(30, 0)
     assert kstest(uniform(bits), "uniform").pvalue > LEVEL
-    for axis_means in (bits.mean(axis=(0, 1)), bits.mean(axis=(0, 2))):
-        spread = HALF_RANGE / np.sqrt(3) / np.sqrt(bits.size / axis_means.size)
+    values = centred(bits)
+    for axis_means in (values.mean(axis=(0, 1)), values.mean(axis=(0, 2))):
+        spread = 1 / np.sqrt(3) / np.sqrt(bits.size / axis_means.size)
         assert np.abs(axis_means / spread).max() < norm.isf(LEVEL / axis_means.size)
 
 
 def test_keyed_noise_of_rows_particles_units_and_layers_is_uncorrelated():
     noise = RowNoise(keys(), range(20))
-    bits = noise.bits(30, 0) / HALF_RANGE
+    bits = centred(noise.bits(30, 0))
     others = {
         "rows": (bits[:, 1:], bits[:, :-1]),
         "particles": (bits[1:], bits[:-1]),
         "units": (bits[..., 1:], bits[..., :-1]),
-        "layers": (bits, noise.bits(30, 1) / HALF_RANGE),
-        "seeds": (bits, RowNoise(keys(), range(20), seed=1).bits(30, 0) / HALF_RANGE),
+        "layers": (bits, centred(noise.bits(30, 1))),
+        "seeds": (bits, centred(RowNoise(keys(), range(20), seed=1).bits(30, 0))),
     }
     for one, other in others.values():
         z = 3 * (one * other).mean() * np.sqrt(one.size)

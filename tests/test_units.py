@@ -11,7 +11,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._in_turn import threshold_in_turn
-from sklearn_helmholtz._random import HALF_RANGE
+from sklearn_helmholtz._random import FULL_RANGE
 from sklearn_helmholtz._units import (
     Bernoulli,
     Gaussian,
@@ -39,7 +39,7 @@ def test_draws_are_on_with_probability_sigmoid(in_turn, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_extreme_logits_decide_every_draw_silently(dtype):
-    ends = np.array([[-HALF_RANGE] * 2, [HALF_RANGE - 1] * 2], dtype=np.int32)
+    ends = np.array([[1] * 2, [2**32 - 1] * 2], dtype=np.uint32)
     logits = np.array([-1e4, 1e4], dtype)
     lateral = np.zeros((2, 2), dtype)
     with np.errstate(all="raise", under="ignore"):
@@ -50,15 +50,29 @@ def test_extreme_logits_decide_every_draw_silently(dtype):
             np.testing.assert_array_equal(states, [[0, 1], [0, 1]])
 
 
-@pytest.mark.parametrize("below", [0, 1, 2, 1000, 2**23, 2**24 - 3, 2**24 - 1])
-def test_draw_in_turn_is_on_where_the_logit_exceeds_that_of_its_uniform(below):
-    # The integers from 0 to 2^24 - 1 stand for the middles of as many intervals.
-    u = (below + 0.5) / 2**24
-    logit = np.log(u) - np.log1p(-u)
-    bits = np.full((2, 1), below - 2**23, dtype=np.int32)
+@pytest.mark.parametrize("bits", [1, 3, 1000, 2**31, 2**32 - 5, 2**32 - 1])
+def test_draw_is_on_where_the_logit_exceeds_minus_that_of_its_uniform(bits):
+    u = bits / 2**32
+    logit = np.log1p(-u) - np.log(u)
+    both = np.full((2, 1), bits, dtype=np.uint32)
     logits = np.array([[logit - 1e-6], [logit + 1e-6]])
-    states = threshold_in_turn(logits, np.zeros((1, 1)), bits)
-    np.testing.assert_array_equal(states, [[0], [1]])
+    for states in (
+        threshold(logits, both),
+        threshold_in_turn(logits, np.zeros((1, 1)), both),
+    ):
+        np.testing.assert_array_equal(states, [[0], [1]])
+
+
+def test_threshold_takes_the_logits_place_or_leaves_them():
+    logits = np.tile(LOGITS, (4, 1))
+    bits = stream().bits((3, 4, 5))
+    expected = threshold(logits, bits)
+    out = np.empty((3, 4, 5))
+    assert threshold(logits, bits, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(logits, np.tile(LOGITS, (4, 1)))
+    assert threshold(logits, bits[0], out=logits) is logits
+    np.testing.assert_array_equal(logits, expected[0])
 
 
 def test_bernoulli_log_prob_equals_the_plain_sum():
@@ -164,7 +178,7 @@ def test_units_in_turn_see_the_states_before_them():
     logits = rng.normal(size=(n_rows, n_units))
     bits = stream().bits((n_rows, n_units))
     found = threshold_in_turn(logits, lateral, bits)
-    uniform = (bits + HALF_RANGE + 0.5) / (2 * HALF_RANGE)
+    uniform = 1 - bits / FULL_RANGE
     states = np.zeros((n_rows, n_units))
     for j in range(n_units):
         a = logits[:, j] + states[:, :j] @ lateral[:j, j]
@@ -283,7 +297,7 @@ def test_row_that_is_too_far_off_for_a_density_scores_no_nan(dtype, far):
 @pytest.mark.parametrize("values", [0.0, 1.0, 7.0, -3.5])
 def test_constant_data_gives_finite_scores(values):
     X = np.full((40, 3), values)
-    machine = HelmholtzMachine(**SMALL).fit(X)
+    machine = HelmholtzMachine(**SMALL | {"max_iter": 20}).fit(X)
     assert np.isfinite(machine.score(X))
     assert np.isfinite(machine.transform(X)).all()
     found = machine.sample(5, mean=True, random_state=0)
