@@ -388,7 +388,7 @@ class Fitting:
         if alpha != "evidence":
             return Fixed(alpha)
         share = share_of_evidence(state.machine, n_rows) if auto else 1.0
-        return Evidence(state.scales, n_rows, share)
+        return Evidence(state.scales, n_rows, share, self.batch_size)
 
     def _step(self, state, rows, n_rows=None):
         """Return the step that trains a state on rows in the machine's units.

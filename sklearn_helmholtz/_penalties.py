@@ -27,6 +27,10 @@ _FREEDOM = 3.0
 _SMALLEST_SCALE = 1 / 30
 #: With so many weights a row `share_of_evidence` gives a half.
 _WEIGHTS_A_ROW = 7
+#: The most steps from one pull to the next, and how many minibatches, of a hundred
+#: rows or more, there are for each. With so many rows a step's pull is small.
+_MOST_STEPS = 8
+_MINIBATCHES_A_STEP = 10
 #: Weights that are worked on at a time, in float64.
 _BLOCK_WEIGHTS = 2**13
 
@@ -128,6 +132,8 @@ class Fixed:
 
     #: Whether the strengths change from epoch to epoch, see :meth:`Evidence.learn`.
     learns = False
+    #: Steps from one pull to the next.
+    every = 1
 
     def __init__(self, alpha):
         self.alpha = alpha
@@ -158,25 +164,30 @@ class Evidence:
 
     share : float, default=1.0
         Factor of the pull.
+
+    batch_size : int, default=1
+        Rows of a step. Where there are many more, one step in up to eight pulls for
+        all of them, as the passes over the weights take time.
     """
 
     learns = True
 
-    def __init__(self, scales, n_rows, share=1.0):
+    def __init__(self, scales, n_rows, share=1.0, batch_size=1):
         self.scales = scales
         self.n_rows = n_rows
         self.share = share
+        self.every = _steps_between(n_rows, batch_size)
         self._learned = set()
 
     def pull(self, network, number, weights, gradient):
         """Subtract the share, a row's part, of precision times weights.
 
-        Nothing before the scales have been learned.
+        As much as for `every` steps, and nothing before the scales have been learned.
         """
         if (network, number) not in self._learned:
             return
         scalar = weights.dtype.type
-        factor = scalar(self.share * (_FREEDOM + 1) / self.n_rows)
+        factor = scalar(self.share * (_FREEDOM + 1) / self.n_rows * self.every)
         widths = (_FREEDOM * self.scales[network][number]).astype(weights.dtype)
         # The pull is never more than the weight, so that steps of it do not diverge.
         np.maximum(widths, factor, out=widths)
@@ -211,6 +222,12 @@ class Evidence:
                 sent = np.arange(len(information)) >= start[:, None]
                 scales[...] = next_scales(squares, scales, sent)
             self._learned.add((network, number))
+
+
+def _steps_between(n_rows, batch_size):
+    """Return how many steps may go from one pull to the next."""
+    minibatches = n_rows // max(batch_size, 100)
+    return max(1, min(_MOST_STEPS, minibatches // _MINIBATCHES_A_STEP))
 
 
 def precision(squares, scales):

@@ -219,7 +219,8 @@ class Step:
             if network in TRIANGULAR:
                 # No unit sees itself or one that comes after it.
                 gradient.weights[...] = np.triu(gradient.weights, 1)
-            self.penalty.pull(network, number, layer.weights, gradient.weights)
+            if not self.state.n_steps % self.penalty.every:
+                self.penalty.pull(network, number, layer.weights, gradient.weights)
 
     def _share(self):
         """Give both networks' weights the sum of their gradients."""

@@ -6,7 +6,7 @@ from helpers import binary_rows, parameters, random_machine
 from scipy.optimize import approx_fprime, minimize_scalar
 from scipy.stats import t as student
 
-from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz import HelmholtzMachine, _penalties
 from sklearn_helmholtz._belief_network import Layer
 from sklearn_helmholtz._fitted import machine_of
 from sklearn_helmholtz._penalties import (
@@ -146,6 +146,32 @@ def test_the_pull_is_at_most_the_weight():
     penalty.scales["generative"][0][:] = 1 / 30
     penalty.pull("generative", 0, weights, gradient)
     np.testing.assert_allclose(gradient, -weights, rtol=1e-4)
+
+
+def test_many_rows_are_pulled_for_seldom_and_as_much_in_all():
+    machine, x = random_machine((5, 3)), binary_rows(20, 5)
+    weights = machine.generative[0].weights
+    pulls = []
+    for batch_size in (100, 10**6):
+        penalty = Evidence(initial_scales(machine), 10**5, batch_size=batch_size)
+        penalty.learn(machine, measure(machine, x))
+        gradient = np.zeros_like(weights)
+        penalty.pull("generative", 0, weights, gradient)
+        pulls.append(gradient / penalty.every)
+        assert penalty.every == (8 if batch_size == 100 else 1)
+    np.testing.assert_allclose(*pulls)
+    assert [Evidence({}, n, 1.0, 100).every for n in (400, 1999, 2000)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_step_in_so_many_pulls(every, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Evidence, "pull", lambda *_: seen.append(1))
+    monkeypatch.setattr(_penalties, "_steps_between", lambda *_: every)
+    X = binary_rows(60, 5)
+    HelmholtzMachine((3,), max_iter=2, batch_size=10, alpha="evidence").fit(X)
+    # Twelve steps on three layers, the prior being one.
+    assert len(seen) == 3 * 12 / every
 
 
 def test_nothing_pulls_before_there_is_something_learned():
