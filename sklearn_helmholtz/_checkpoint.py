@@ -143,8 +143,7 @@ class Checkpoint:
         if context.task_name != "epoch" or fitted_estimator is None:
             return
         watch = fitted_estimator._unfinished.watch
-        is_last = watch.is_over or watch.n_epochs == fitted_estimator.max_iter
-        if is_last or watch.n_epochs % self.every == 0:
+        if watch.is_over or watch.n_epochs % self.every == 0:
             write(self.path, pickle.dumps(_untied(fitted_estimator)))
 
     @staticmethod

@@ -106,7 +106,8 @@ def _fit(machine, blocks, sizes, client):
     share = max(1, machine.batch_size // len(blocks))
     n_steps = -(-max(sizes) // share)
     initial, schedule = machine._rate(), SCHEDULES[machine.learning_rate_schedule]
-    for epoch in range(machine.max_iter):
+    n_epochs = machine._n_epochs(sum(sizes))
+    for epoch in range(n_epochs):
         if step.penalty.learns and epoch:
             futures = _of_some_rows(_moments, machine, state, blocks, client)
             step.penalty.learn(state.machine, _tree(client, futures, joint).result())
@@ -125,12 +126,12 @@ def _fit(machine, blocks, sizes, client):
                 for k, block in enumerate(blocks)
                 if part.start < sizes[k]
             ]
-            done = (epoch + number / n_steps) / machine.max_iter
+            done = (epoch + number / n_steps) / n_epochs
             rate = initial * schedule(done, epoch)
             _learn(step, _tree(client, futures).result(), rate)
         machine._publish(attributes(state))
         _watch(machine, state, blocks, client)
-    machine.n_iter_ = machine.max_iter
+    machine.n_iter_ = n_epochs
 
 
 def _present(machine, state):

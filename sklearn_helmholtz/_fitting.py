@@ -1,6 +1,7 @@
 """What fit and partial_fit do: begin or resume, train under watch, publish."""
 
 import copy
+import math
 import time
 import warnings
 from functools import cache, reduce
@@ -12,6 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _num_samples
 
 from ._data import is_binary, moments
 from ._directions import DIRECTIONS
@@ -34,6 +36,9 @@ DIVERGED = (
 
 #: Below this many multiplications a step is too short to share among threads.
 _SMALL_STEP = 1.5e7
+#: Between how many epochs max_iter="auto" chooses, by the number of steps in them.
+_LEAST_EPOCHS = 50
+_MOST_EPOCHS = 200
 #: Rows that the training free energy is taken over, spread over the data.
 MONITOR_ROWS = 1000
 #: The smallest variance of a Gaussian unit, as a part of the data's own.
@@ -88,7 +93,9 @@ class Fitting:
             y,
             context,
             splitter if self.early_stopping else None,
-            lambda rows: self._watch(self._resume() if go_on else self._begin(rows)),
+            lambda part: self._watch(
+                self._resume() if go_on else self._begin(part), rows.n_rows
+            ),
         )
 
     def _finish(self, X, y, context):
@@ -107,6 +114,7 @@ class Fitting:
             curve = self.validation_free_energy_curve_
             n_before = len(curve) - len(watch.validation_curve)
             self.validation_free_energy_curve_ = curve[:n_before]
+        watch.most_epochs = self._n_epochs(rows.n_rows)
         self._run(rows, y, context, copy.deepcopy(splitter), lambda rows: watch.copy())
 
     def _run(self, given, y, context, splitter, start):
@@ -177,14 +185,32 @@ class Fitting:
         )
         return rows.subset(train), rows.subset(kept_back)
 
-    def _watch(self, state):
-        """Return the watch that the stopping parameters ask for."""
+    def _n_epochs(self, n_rows):
+        """Return `max_iter`, or what "auto" stands for with so many rows."""
+        if self.max_iter != "auto":
+            return self.max_iter
+        n_minibatches = max(1, math.ceil(n_rows / self.batch_size))
+        least_steps = LEARNING_RULES[self.learning_rule].least_steps
+        enough = math.ceil(least_steps / n_minibatches)
+        return min(max(enough, _LEAST_EPOCHS), _MOST_EPOCHS)
+
+    def _planned_epochs(self, X):
+        """Return the same for data that are not yet validated."""
+        try:
+            n_rows = _num_samples(X)
+        except TypeError:
+            n_rows = 0  # validation will say what is wrong with them
+        return self._n_epochs(n_rows)
+
+    def _watch(self, state, n_rows):
+        """Return the watch that the stopping parameters ask for, on n_rows in all."""
         never = self.tol is None and not self.early_stopping
         return Watch(
             state,
             tol=self.tol or 0.0,
             patience=None if never else self.n_iter_no_change,
             keep_best=self.early_stopping,
+            most_epochs=self._n_epochs(n_rows),
         )
 
     def _outcome(self, watch, state):
@@ -207,7 +233,7 @@ class Fitting:
         first = watch.n_epochs
         trainer = epochs(
             step,
-            n_epochs=self.max_iter,
+            n_epochs=watch.most_epochs,
             batch_size=self.batch_size,
             shuffle=self.shuffle,
             learning_rate=lambda share, epoch: rate * schedule(share, epoch),
@@ -215,7 +241,7 @@ class Fitting:
             first=first,
         )
         started = time.perf_counter()
-        while watch.n_epochs < self.max_iter and not watch.is_over:
+        while not watch.is_over:
             task = context.subcontext(task_name="epoch")
             task.call_on_fit_task_begin(**hooks)
             watch.secure()
@@ -255,13 +281,14 @@ class Fitting:
     def _report(self, watch, n_rows, per_epoch):
         """Print a line about the last epoch."""
         parts = [
-            f"[{type(self).__name__}] epoch {watch.n_epochs:>4}/{self.max_iter}",
+            f"[{type(self).__name__}] epoch {watch.n_epochs:>4}/{watch.most_epochs}",
             f"free energy {watch.curve[-1]:>10.3f}",
         ]
         if watch.validation_curve:
             parts.append(f"validation {watch.validation_curve[-1]:>10.3f}")
         parts.append(f"{n_rows / per_epoch:>9.0f} rows/s")
-        parts.append(f"{per_epoch * (self.max_iter - watch.n_epochs):>6.0f} s left")
+        n_left = watch.most_epochs - watch.n_epochs
+        parts.append(f"{per_epoch * n_left:>6.0f} s left")
         print("  ".join(parts))
 
     def _runner(self, team, step):

@@ -403,6 +403,8 @@ class LearningRule:
     usual_rate = 1.0
     #: What alpha="auto" stands for.
     usual_penalty: str | float = "evidence"
+    #: Steps that max_iter="auto" takes at the least, if its most epochs allow it.
+    least_steps = 1000
 
     def __init__(
         self, n_particles, wake_share, sleep_share, n_moves=0, *, informed=False
@@ -470,6 +472,7 @@ class ContrastiveDivergence(LearningRule):
     resamples = False
     usual_rate = 0.5
     usual_penalty = 1.5e-4
+    least_steps = 0
 
     def lanes(self, n_rows):
         """Return lanes that take half of the rows each."""

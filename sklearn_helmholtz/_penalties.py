@@ -26,7 +26,7 @@ _FREEDOM = 3.0
 #: would be held there.
 _SMALLEST_SCALE = 1 / 30
 #: With so many weights a row `share_of_evidence` gives a half.
-_WEIGHTS_A_ROW = 7
+_WEIGHTS_A_ROW = 4
 #: The most steps from one pull to the next, and how many minibatches, of a hundred
 #: rows or more, there are for each. With so many rows a step's pull is small.
 _MOST_STEPS = 8
@@ -102,11 +102,11 @@ def joint(first, second):
 
 
 def share_of_evidence(machine, n_rows):
-    """Return w / (w + 7 n) for w penalised weights and n rows.
+    """Return w / (w + 4 n) for w penalised weights and n rows.
 
     Priors matter where weights are many for their data. Where they are few, the
     highest posterior, at the priors' full strength, is further from what is
-    best for new rows than the highest likelihood; the 7 is by trial.
+    best for new rows than the highest likelihood; the 4 is by trial.
     """
     n_weights = sum(layer.weights.size for layer in machine.generative)
     # Those among visible units are one half of a square.

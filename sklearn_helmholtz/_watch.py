@@ -25,12 +25,16 @@ class Watch:
 
     keep_best : bool
         Watch the validation free energy, and keep the state that had the best.
+
+    most_epochs : int
+        Stop after so many in any case.
     """
 
-    def __init__(self, state, *, tol, patience, keep_best):
+    def __init__(self, state, *, tol, patience, keep_best, most_epochs):
         self.tol = tol
         self.patience = patience
         self.keep_best = keep_best
+        self.most_epochs = most_epochs
         self.curve = []
         self.validation_curve = []
         self.diverged = False
@@ -46,9 +50,9 @@ class Watch:
 
     @property
     def is_over(self):
-        """Whether patience has run out or training diverged."""
+        """Whether all epochs are done, patience has run out or training diverged."""
         stale = self.patience is not None and self._n_stale >= self.patience
-        return stale or self.diverged
+        return stale or self.diverged or self.n_epochs >= self.most_epochs
 
     def copy(self):
         """Return an independent copy."""

@@ -77,7 +77,8 @@ def test_classifier_with_its_defaults_passes_every_common_check():
     check_estimator(HelmholtzClassifier())
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+# Not the first: the second is the same in 5 epochs instead of 200.
+@pytest.mark.parametrize("estimator", ESTIMATORS[1:], ids=repr)
 @pytest.mark.parametrize("name", FURTHER_CHECKS)
 def test_estimator_passes_the_checks_that_check_estimator_leaves_out(name, estimator):
     getattr(estimator_checks, name)(type(estimator).__name__, clone(estimator))

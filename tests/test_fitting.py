@@ -89,6 +89,37 @@ def test_callbacks_get_a_usable_machine_of_their_epoch():
     assert len(set(scores)) == 5
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "rule", "n_epochs"),
+    [
+        (60, 1, "wake-sleep", 50),
+        (10, 1, "wake-sleep", 100),
+        (31, 3, "wake-sleep", 91),
+        (4, 1, "wake-sleep", 200),
+        (4, 1, "contrastive-divergence", 50),
+    ],
+)
+def test_few_rows_get_more_epochs(n_rows, batch_size, rule, n_epochs):
+    planned = []
+
+    class Ask(Hook):
+        def setup(self, estimator, context):
+            planned.append(context.max_subtasks)
+
+    machine = HelmholtzMachine((3,), batch_size=batch_size, learning_rule=rule)
+    machine.set_callbacks(Ask(lambda *_: False)).fit(binary_rows(n_rows, 4))
+    assert machine.n_iter_ == n_epochs
+    assert planned == [n_epochs]
+    assert (
+        len(
+            machine.set_params(warm_start=True)
+            .fit(binary_rows(n_rows, 4))
+            .free_energy_curve_
+        )
+        == 2 * n_epochs
+    )
+
+
 def test_scoring_monitor_logs_a_score_an_epoch():
     monitor = ScoringMonitor(scoring=None)
     X = binary_rows()

@@ -187,10 +187,10 @@ def test_the_share_of_evidence_goes_from_one_to_none_with_the_rows():
     machine = random_machine((5, 3))
     shares = [share_of_evidence(machine, n_rows) for n_rows in (1, 10, 1000)]
     assert sorted(shares, reverse=True) == shares
-    assert share_of_evidence(machine, 15 / 7) == pytest.approx(0.5)  # 15 weights
+    assert share_of_evidence(machine, 15 / 4) == pytest.approx(0.5)  # 15 weights
     # Of what visible units send, half of the square of weights is there.
     beside = random_machine((5, 3), autoregressive=True)
-    assert share_of_evidence(beside, 27.5 / 7) == pytest.approx(0.5)
+    assert share_of_evidence(beside, 27.5 / 4) == pytest.approx(0.5)
 
 
 COINS = np.random.default_rng(0).integers(0, 2, (1040, 30)).astype(float)
