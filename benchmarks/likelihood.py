@@ -11,7 +11,7 @@ sampling, on --annealed-rows of the test rows. Every run appends a row to
 benchmarks/results/likelihood.csv; --save and --load estimate a trained machine again.
 Sets other than MNIST have their published splits in FOLDER. Several values of --rate,
 --alpha or --epochs make a grid, of which the machine with the best likelihood of the
-validation rows, by 100 particles, is reported:
+validation rows, by 100 particles, is reported; "auto" is what the machine chooses:
 
     python benchmarks/likelihood.py --set adult --layers 100 50 --lateral \
         --rate 0.3 1 --alpha 0 1e-4 --epochs 50 100
@@ -40,9 +40,13 @@ FIELDS = [
 ]
 
 
-def _penalty(text):
-    """Return what the estimator takes for alpha: a number or a word."""
-    return text if text in ("auto", "evidence") else float(text)
+def _word_or(kind):
+    """Return what reads a parameter that may be a word: what the machine chooses."""
+
+    def read(text):
+        return text if text in ("auto", "evidence") else kind(text)
+
+    return read
 
 
 def arguments():
@@ -57,10 +61,10 @@ def arguments():
     parser.add_argument("--autoregressive", action="store_true")
     parser.add_argument("--direction", default="centred")
     parser.add_argument("--optimizer", default="sgd")
-    parser.add_argument("--rate", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--rate", type=_word_or(float), nargs="+", default=[1.0])
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--alpha", type=_penalty, nargs="+", default=[0.0])
-    parser.add_argument("--epochs", type=int, nargs="+", default=[50])
+    parser.add_argument("--alpha", type=_word_or(float), nargs="+", default=[0.0])
+    parser.add_argument("--epochs", type=_word_or(int), nargs="+", default=[50])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--test-rows", type=int, help="and validation rows; all if left out"
