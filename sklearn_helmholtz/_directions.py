@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from ._belief_network import TRIANGULAR
+from ._numerics import column_sum
 
 #: Learning rates up to 3 are then stable, with a momentum of 0.9.
 _LARGEST_CURVATURE = 1.0
@@ -134,7 +135,7 @@ class Centred(Plain):
         parent, residual = regression.parent, regression.residual
         if parent is not None:
             centre = self.averages[regression.network][regression.layer]
-            mean = np.add.reduce(parent, axis=0)
+            mean = column_sum(parent)
             mean /= len(parent)
             centred = scratch("centred", parent.shape)
             np.subtract(parent, centre, out=centred)
@@ -189,9 +190,9 @@ def _product(parent, residual, out, scratch, *, first):
 def _column_sums(residual, out, *, first):
     """Put the residual's column sums into out, or add them there."""
     if first:
-        np.add.reduce(residual, axis=0, out=out)
+        column_sum(residual, out=out)
     else:
-        out += np.add.reduce(residual, axis=0)
+        out += column_sum(residual)
 
 
 class Natural(Plain):

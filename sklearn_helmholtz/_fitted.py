@@ -11,7 +11,7 @@ import numpy as np
 from ._belief_network import Layer, Machine
 from ._penalties import initial_scales
 from ._training import NETWORKS, TrainingState
-from ._units import Bernoulli, Gaussian
+from ._units import HIDDEN, Bernoulli, Gaussian
 
 
 def attributes(state):
@@ -47,12 +47,11 @@ def machine_of(estimator):
     """Return the fitted networks as a Machine, sharing the attributes' arrays."""
     intercepts = estimator.generative_intercepts_
     top = np.zeros((0, len(intercepts[-1])), dtype=intercepts[-1].dtype)
-    generative = _layers([*estimator.generative_coefs_, top], intercepts)
-    if estimator.visible_ == "gaussian":
-        visible = generative[0]._replace(units=Gaussian(estimator.variance_))
-        generative = (visible, *generative[1:])
+    visible, *hidden = _layers([*estimator.generative_coefs_, top], intercepts)
+    gaussian = estimator.visible_ == "gaussian"
+    units = Gaussian(estimator.variance_) if gaussian else Bernoulli()
     return Machine(
-        generative,
+        (visible._replace(units=units), *hidden),
         _layers(estimator.recognition_coefs_, estimator.recognition_intercepts_),
         _layers(
             getattr(estimator, "lateral_coefs_", []),
@@ -71,9 +70,9 @@ def _listed(estimator, name):
 
 
 def _layers(coefs, intercepts):
-    """Return layers of binary units with these weights and biases."""
+    """Return layers of hidden units with these weights and biases."""
     pairs = zip(coefs, intercepts, strict=True)
-    return tuple(Layer(weights, bias, Bernoulli()) for weights, bias in pairs)
+    return tuple(Layer(weights, bias, HIDDEN) for weights, bias in pairs)
 
 
 def state_of(estimator):

@@ -82,6 +82,11 @@ def row_sum(a):
     return np.dot(a.reshape(-1, a.shape[-1]), ones).reshape(a.shape[:-1])
 
 
+def column_sum(a, out=None):
+    """Return the sum over rows of a matrix, likewise."""
+    return np.dot(_ones(len(a), a.dtype), a, out=out)
+
+
 @lru_cache(maxsize=64)
 def _ones(length, dtype):
     """Return a vector of ones, to read only."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from ._belief_network import Layer, Machine
 from ._data import BLOCK_ROWS
-from ._units import Bernoulli, Gaussian
+from ._units import HIDDEN, Bernoulli, Gaussian
 
 #: Rounding (of a scaler, say) may leave [0, 1] by this many units in the last place.
 _SLACK = 16
@@ -102,7 +102,7 @@ def initial_machine(
 def _beside(size, dtype):
     """Return a layer from units to those after them, with nothing sent yet."""
     weights = np.zeros((size, size), dtype)
-    return Layer(weights, weights[0].copy(), Bernoulli())
+    return Layer(weights, weights[0].copy(), HIDDEN)
 
 
 def _recognition(mean, biases, activity, rng, dtype):
@@ -114,7 +114,7 @@ def _recognition(mean, biases, activity, rng, dtype):
         _fill(weights, lambda shape, s=spread: s * rng.standard_normal(shape))
         # einsum casts in blocks, where a product would copy all of the weights.
         sent = np.einsum("i,ij->j", mean, weights)
-        layers.append(Layer(weights, (bias - sent).astype(dtype), Bernoulli()))
+        layers.append(Layer(weights, (bias - sent).astype(dtype), HIDDEN))
         mean = np.full(len(bias), activity)
     return tuple(layers)
 
@@ -128,7 +128,7 @@ def _generative(biases, units, rng, dtype):
         if not index and units.binary:
             largest = _CAUSE / np.sqrt(len(parents))
             _fill(weights, lambda shape, c=largest: rng.uniform(0, c, shape))
-        kind = Bernoulli() if index else units
+        kind = HIDDEN if index else units
         layers.append(Layer(weights, bias.astype(dtype), kind))
     return tuple(layers)
 

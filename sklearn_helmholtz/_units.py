@@ -42,18 +42,23 @@ def threshold_level(logits):
 
 
 def _towards_other_state(states):
-    """Return -1 for states that are on, 1 for others; and how far off they are.
-
-    States in (0, 1) count as the nearer of 0 and 1, and the rest that is off, which
-    is None for binary states, as so much of a logit.
-    """
-    on = (states > 0.5).astype(states.dtype)
-    rest = states - on
-    return 1 - 2 * on, rest if rest.any() else None
+    """Return -1 for binary states that are on, 1 for others."""
+    away = -2 * states
+    away += 1
+    return away
 
 
 class Bernoulli:
-    """Binary units: s = 1 with probability sigmoid(a)."""
+    """Binary units: s = 1 with probability sigmoid(a).
+
+    Parameters
+    ----------
+    grey : bool, default=True
+        Whether states may also be means of binary ones, in (0, 1).
+    """
+
+    def __init__(self, *, grey=True):
+        self.grey = grey
 
     binary = True
     #: Whether a layer's units are independent given their parents.
@@ -77,9 +82,21 @@ class Bernoulli:
         """
         if logits.ndim < states.ndim:  # shared by many states; never a matter of size
             return row_dot(states, logits) - softplus_sum(logits)
-        away, rest = _towards_other_state(states)
+        away, rest = self._away(states)
         log_prob = -softplus_sum(away * logits)
         return log_prob if rest is None else log_prob + row_dot(rest, logits)
+
+    def _away(self, states):
+        """Return the way to the other state, and how far states are from binary ones.
+
+        Those in (0, 1) count as the nearer of 0 and 1, and the rest that is off, which
+        is None for binary states, as so much of a logit.
+        """
+        if not self.grey:
+            return _towards_other_state(states), None
+        on = (states > 0.5).astype(states.dtype)
+        rest = states - on
+        return _towards_other_state(on), rest if rest.any() else None
 
     def log_prob_of_pairs(self, logits):
         """Return what gives log p of rows of states under every row of logits.
@@ -101,7 +118,7 @@ class Bernoulli:
         With d the direction to the other state, p(s) = 1 / g where g = 1 + exp(d a),
         and s - mean = d (1 / g - 1).
         """
-        away, rest = _towards_other_state(states)
+        away, rest = self._away(states)
         linear = 0 if rest is None else row_dot(rest, logits)
         logits *= away
         grown = one_plus_exp(logits)
@@ -124,6 +141,10 @@ class Bernoulli:
     def given(self, states):
         """Return units that know what states are asked for: no matter to these."""
         return self
+
+
+#: Hidden units, whose states are always drawn.
+HIDDEN = Bernoulli(grey=False)
 
 
 class Gaussian:

@@ -7,11 +7,13 @@ import pytest
 from scipy.special import expit, log1p, logsumexp, softmax
 
 from sklearn_helmholtz._numerics import (
+    column_sum,
     log_sum_exp,
     normalised_weights,
     one_plus_exp,
     row_blocks,
     row_dot,
+    row_sum,
     sigmoid,
     softplus_sum,
 )
@@ -31,6 +33,20 @@ def logits(dtype, width=37):
     extreme = [-1e4, -100, -90, -88, -1e-3, 0.0, 1e-3, 88, 90, 100, 1e4]
     values = np.concatenate([rng.normal(0, 5, 7 * width - 11), extreme])
     return values.reshape(7, width).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5, 7), (1, 3), (0, 4)])
+def test_sums_are_those_of_rows_and_columns(shape, dtype):
+    a = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    for found, axis in ((row_sum(a), 1), (column_sum(a), 0)):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(
+            found, a.sum(axis=axis), atol=10 * np.finfo(dtype).eps
+        )
+    out = np.empty(shape[1], dtype)
+    assert column_sum(a, out=out) is out
+    np.testing.assert_array_equal(out, column_sum(a))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

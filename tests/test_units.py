@@ -13,6 +13,7 @@ from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._in_turn import threshold_in_turn
 from sklearn_helmholtz._random import FULL_RANGE
 from sklearn_helmholtz._units import (
+    HIDDEN,
     Bernoulli,
     Gaussian,
     threshold,
@@ -107,6 +108,19 @@ def test_both_at_once_are_log_prob_and_residual(units, grey, dtype):
     tolerance = 10 * np.finfo(dtype).eps
     np.testing.assert_allclose(log_prob, expected[0], rtol=tolerance)
     np.testing.assert_allclose(residual, expected[1], atol=tolerance)
+
+
+def test_hidden_units_differ_in_that_they_are_never_grey():
+    rng = np.random.default_rng(0)
+    logits, states = rng.normal(0, 20, (3, 5, 40)), rng.integers(0, 2, (5, 40)) * 1.0
+    for states_of in (states, np.tile(states, (3, 1, 1))):
+        np.testing.assert_array_equal(
+            HIDDEN.log_prob(states_of, logits), Bernoulli().log_prob(states_of, logits)
+        )
+        both = HIDDEN, Bernoulli()
+        found = [u.log_prob_and_residual(states_of, logits.copy()) for u in both]
+        np.testing.assert_array_equal(found[0][0], found[1][0])
+        np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 def test_gaussian_log_prob_equals_the_plain_sum():
