@@ -114,8 +114,13 @@ class Fitting:
             curve = self.validation_free_energy_curve_
             n_before = len(curve) - len(watch.validation_curve)
             self.validation_free_energy_curve_ = curve[:n_before]
-        watch.most_epochs = self._n_epochs(rows.n_rows)
-        self._run(rows, y, context, copy.deepcopy(splitter), lambda rows: watch.copy())
+
+        def start(part):
+            found = watch.copy()
+            found.most_epochs = self._n_epochs(rows.n_rows)  # max_iter may have changed
+            return found
+
+        self._run(rows, y, context, copy.deepcopy(splitter), start)
 
     def _run(self, given, y, context, splitter, start):
         """Train from the watch that `start` makes of training rows; publish.

@@ -115,6 +115,14 @@ def test_resumed_fit_is_the_unbroken_one_to_the_last_bit(name, n_epochs, tmp_pat
     assert not hasattr(machine, "_unfinished")
 
 
+@pytest.mark.parametrize(("n_epochs", "found"), [(9, 9), (2, 3)])
+def test_resumed_fit_has_the_epochs_that_it_is_given_since(n_epochs, found, tmp_path):
+    X = binary_rows()
+    machine = broken_off(HelmholtzMachine(**SMALL), X, tmp_path / "machine.pickle", 3)
+    machine.set_params(max_iter=n_epochs).resume(X)
+    assert machine.n_iter_ == len(machine.free_energy_curve_) == found
+
+
 @pytest.mark.parametrize("make", [lambda: None, lambda: np.random.RandomState(3)])
 def test_validation_rows_are_kept_back_again_whatever_the_random_state(make, tmp_path):
     settings = SMALL | SETTINGS["early stopping"] | {"random_state": make()}
