@@ -32,7 +32,7 @@ SETTINGS = {
     "lateral": {"lateral": True, "alpha": 0.01},
     "autoregressive": {"autoregressive": True},
     "gaussian": {"visible": "gaussian", "learning_rate": 0.1},
-    "auto": {"max_iter": "auto", "batch_size": 1},
+    "auto": {"max_iter": "auto", "learning_rule": "contrastive-divergence"},
     "tol": {"tol": 100.0, "n_iter_no_change": 4},
     "early stopping": {
         "early_stopping": True,
