@@ -451,7 +451,7 @@ class SamplesDisplay(_ImageGrid):
 def _dreams(estimator, n_chains, length, mean, random_state):
     """Return rows of chains, (n_chains * length, n_features), a chain at a time."""
     random_state = check_random_state(random_state)
-    visible, lowest, *_ = estimator._dream(n_chains, random_state)
+    visible, lowest = estimator._dream(n_chains, random_state, 2)
     machine = machine_of(estimator)
     stream = Stream(make_generators(random_state, 1)[0])
     data = machine.top_down[0]

@@ -821,9 +821,10 @@ class HelmholtzMachine(
         X : ndarray of shape (n_samples, n_features)
             Rows in the units of the data.
         """
-        drawn, lowest, *_ = self._dream(n_samples, random_state)
         if not mean:
+            (drawn,) = self._dream(n_samples, random_state, 1)
             return self._to_data(drawn)
+        drawn, lowest = self._dream(n_samples, random_state, 2)
         visible = machine_of(self).top_down[0]
         with workers(self.n_jobs):
             units = visible.units.given(drawn)
@@ -850,8 +851,11 @@ class HelmholtzMachine(
         states = self._dream(n_samples, random_state)
         return [self._to_data(states[0]), *states[1:]]
 
-    def _dream(self, n_samples, random_state):
-        """Return states as `sample_states` does, the rows in the machine's units."""
+    def _dream(self, n_samples, random_state, n_layers=None):
+        """Return states as `sample_states` does, the rows in the machine's units.
+
+        The lowest `n_layers` of them: what nobody asks for takes no memory.
+        """
         check_is_fitted(self)
         n_rows = positive("n_samples", n_samples)
         generative = machine_of(self).top_down
@@ -863,7 +867,7 @@ class HelmholtzMachine(
         generators = make_generators(random_state, len(blocks))
         states = [
             np.empty((n_rows, len(layer.bias)), dtype=self._dtype)
-            for layer in generative
+            for layer in generative[:n_layers]
         ]
 
         def dream(block):
@@ -871,8 +875,11 @@ class HelmholtzMachine(
             n_part = part.stop - part.start
 
             def own(name, shape):
-                """Return the block's part of the result, to draw into."""
-                return states[name[-1]][part]
+                """Return what to draw into: the block of a result, if it is one."""
+                index = name[-1]
+                if index < len(states):
+                    return states[index][part]
+                return np.empty(shape, dtype=self._dtype)
 
             down_pass(generative, n_part, Stream(generator), own)
 
