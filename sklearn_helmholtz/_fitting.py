@@ -83,7 +83,7 @@ class Fitting:
     A mixin: it reads the estimator's parameters and sets fitted attributes.
     """
 
-    def _fit(self, X, y, context):
+    def _fit(self, X, y, context, n_epochs):
         """Fit within a callback context."""
         go_on = self.warm_start and hasattr(self, "generative_coefs_")
         rows = self._validate(X, reset=not go_on)
@@ -94,11 +94,11 @@ class Fitting:
             context,
             splitter if self.early_stopping else None,
             lambda part: self._watch(
-                self._resume() if go_on else self._begin(part), rows.n_rows
+                self._resume() if go_on else self._begin(part), n_epochs
             ),
         )
 
-    def _finish(self, X, y, context):
+    def _finish(self, X, y, context, n_epochs):
         """Go on with an unfinished fit within a callback context."""
         watch, splitter, fingerprint = self._unfinished
         rows = self._validate(X, reset=False)
@@ -117,7 +117,7 @@ class Fitting:
 
         def start(part):
             found = watch.copy()
-            found.most_epochs = self._n_epochs(rows.n_rows)  # max_iter may have changed
+            found.most_epochs = n_epochs  # max_iter may have changed
             return found
 
         self._run(rows, y, context, copy.deepcopy(splitter), start)
@@ -207,15 +207,15 @@ class Fitting:
             n_rows = 0  # validation will say what is wrong with them
         return self._n_epochs(n_rows)
 
-    def _watch(self, state, n_rows):
-        """Return the watch that the stopping parameters ask for, on n_rows in all."""
+    def _watch(self, state, n_epochs):
+        """Return the watch that the stopping parameters ask for."""
         never = self.tol is None and not self.early_stopping
         return Watch(
             state,
             tol=self.tol or 0.0,
             patience=None if never else self.n_iter_no_change,
             keep_best=self.early_stopping,
-            most_epochs=self._n_epochs(n_rows),
+            most_epochs=n_epochs,
         )
 
     def _outcome(self, watch, state):

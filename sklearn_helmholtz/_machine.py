@@ -472,9 +472,10 @@ class HelmholtzMachine(
         ConvergenceWarning
             If the parameters diverge; the last finite ones are kept.
         """
-        context = self._init_callback_context(max_subtasks=self._planned_epochs(X))
+        n_epochs = self._planned_epochs(X)
+        context = self._init_callback_context(max_subtasks=n_epochs)
         with AllOrNothing(self):
-            self._fit(X, y, context)
+            self._fit(X, y, context, n_epochs)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -547,10 +548,11 @@ class HelmholtzMachine(
                 f"This {type(self).__name__} has no unfinished fit. Load one with "
                 "Checkpoint.load; or use warm_start=True and fit to train on."
             )
-        n_left = max(self._planned_epochs(X) - self._unfinished.watch.n_epochs, 0)
+        n_epochs = self._planned_epochs(X)
+        n_left = max(n_epochs - self._unfinished.watch.n_epochs, 0)
         context = self._init_callback_context(max_subtasks=n_left)
         with AllOrNothing(self):
-            self._finish(X, y, context)
+            self._finish(X, y, context, n_epochs)
         return self
 
     # ------------------------------------------------------ checks, attributes

@@ -41,13 +41,6 @@ def threshold_level(logits):
     return np.divide(FULL_RANGE, level, out=level)
 
 
-def _towards_other_state(states):
-    """Return -1 for binary states that are on, 1 for others."""
-    away = -2 * states
-    away += 1
-    return away
-
-
 class Bernoulli:
     """Binary units: s = 1 with probability sigmoid(a).
 
@@ -57,14 +50,14 @@ class Bernoulli:
         Whether states may also be means of binary ones, in (0, 1).
     """
 
-    def __init__(self, *, grey=True):
-        self.grey = grey
-
     binary = True
     #: Whether a layer's units are independent given their parents.
     factorial = True
     #: The derivative of log_prob to the logits is the residual times this.
     precision = 1.0
+
+    def __init__(self, *, grey=True):
+        self.grey = grey
 
     def mean(self, logits, out=None):
         """Return sigmoid(a)."""
@@ -87,16 +80,19 @@ class Bernoulli:
         return log_prob if rest is None else log_prob + row_dot(rest, logits)
 
     def _away(self, states):
-        """Return the way to the other state, and how far states are from binary ones.
+        """Return -1 for states that are on, 1 for others; and how far off they are.
 
-        Those in (0, 1) count as the nearer of 0 and 1, and the rest that is off, which
+        States in (0, 1) count as the nearer of 0 and 1, and the rest that is off, which
         is None for binary states, as so much of a logit.
         """
-        if not self.grey:
-            return _towards_other_state(states), None
-        on = (states > 0.5).astype(states.dtype)
-        rest = states - on
-        return _towards_other_state(on), rest if rest.any() else None
+        on, rest = states, None
+        if self.grey:
+            on = (states > 0.5).astype(states.dtype)
+            rest = states - on
+            rest = rest if rest.any() else None
+        away = -2 * on
+        away += 1
+        return away, rest
 
     def log_prob_of_pairs(self, logits):
         """Return what gives log p of rows of states under every row of logits.
