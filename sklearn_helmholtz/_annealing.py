@@ -40,7 +40,7 @@ class _Path:
         self.guide = guide
         self.rng = rng
         dream = down_pass(self.layers[2:], len(x), rng, Scratch(machine.dtype))
-        first = threshold(guide, rng.bits(guide.shape))
+        first = threshold(guide, rng.noise(guide.shape, guide.dtype))
         self.states = [x, first, *dream]
         visible = self.layers[0]
         self.log_prob = visible.units.log_prob(x, visible.logits(first))

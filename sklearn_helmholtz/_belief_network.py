@@ -91,16 +91,20 @@ class Machine(NamedTuple):
         units = self.generative[0].units
         return found if units.binary else [*found, units.variance]
 
-    def draw(self, index, logits, bits, out=None):
+    def draw(self, index, logits, rng, shape, out=None):
         """Return states index + 1 drawn from q, given logits from the layer below."""
         if not self.lateral:
-            return threshold(logits, bits, out=out)
-        layer = self.lateral[index]
-        states = threshold_in_turn(logits + layer.bias, layer.weights, bits)
+            return threshold(logits, rng.noise(shape, logits.dtype), out=out)
+        states = self.draw_in_turn(index, logits, rng.bits(shape))
         if out is None:
             return states
         np.copyto(out, states)
         return out
+
+    def draw_in_turn(self, index, logits, bits):
+        """Return the same where there are lateral connections."""
+        layer = self.lateral[index]
+        return threshold_in_turn(logits + layer.bias, layer.weights, bits)
 
     def with_lateral(self, index, logits, states):
         """Return the logits of states index + 1 with the lateral part added."""
@@ -150,7 +154,7 @@ def up_pass(machine, x, rng, scratch):
         shape = x.shape[0], layer.bias.shape[0]
         out = scratch(("state", index + 1), shape)
         logits = layer.logits(states[-1], out=out)
-        states.append(machine.draw(index, logits, rng.bits(shape), out=out))
+        states.append(machine.draw(index, logits, rng, shape, out=out))
     return states
 
 

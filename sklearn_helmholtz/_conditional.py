@@ -178,8 +178,8 @@ def _proposed(machine, x, hidden, rng, n_particles, log_prob_of_data=None):
     particles = []
 
     def sample(index, states, logits):
-        bits = rng.bits((n_particles, len(x), logits.shape[-1]))
-        drawn = machine.draw(index, logits, bits)
+        shape = n_particles, len(x), logits.shape[-1]
+        drawn = machine.draw(index, logits, rng, shape)
         drawn[0] = hidden[index]
         particles.append(drawn)
         return drawn

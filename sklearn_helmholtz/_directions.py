@@ -14,8 +14,10 @@ from ._numerics import column_sum
 
 #: Learning rates up to 3 are then stable, with a momentum of 0.9.
 _LARGEST_CURVATURE = 1.0
-#: So many rows of a product are in work at once where it is added to a gradient.
-_BLOCK_PARENTS = 64
+#: A product that is added to a gradient is in work so many values at once, or so
+#: many parents, if that is more: products of few rows take longer.
+_BLOCK_VALUES = 2**17
+_BLOCK_PARENTS = 256
 
 
 @dataclass(slots=True)
@@ -31,12 +33,16 @@ class Gradient:
 
     curvature : list of ndarray, default=[]
         What the natural direction needs to know of the Fisher information.
+
+    keep : float, default=0.0
+        The factor of what is there when a step's first regression is added.
     """
 
     weights: np.ndarray
     bias: np.ndarray
     parent: np.ndarray
     curvature: list = field(default_factory=list)
+    keep: float = 0.0
 
     @classmethod
     def like(cls, layer):
@@ -44,6 +50,10 @@ class Gradient:
         weights = np.empty_like(layer.weights)
         parent = np.zeros_like(layer.weights, shape=layer.weights.shape[:1])
         return cls(weights, np.empty_like(layer.bias), parent)
+
+    def with_arrays(self, weights, bias):
+        """Return the same with other weights and bias."""
+        return Gradient(weights, bias, self.parent, self.curvature)
 
     @staticmethod
     def merge(gradients):
@@ -87,12 +97,13 @@ class Plain:
         return type(one) is type(other)
 
     def accumulate(self, regression, gradient, scratch, *, first):
-        """Set the gradient to the regression's, or add to it unless first."""
+        """Add a regression to the gradient, of which `keep` is left if it is the first."""
+        keep = gradient.keep if first else 1
         parent, residual = regression.parent, regression.residual
         if parent is not None:
             _tame(regression, parent)
-            _product(parent, residual, gradient.weights, scratch, first=first)
-        _column_sums(residual, gradient.bias, first=first)
+            _product(parent, residual, gradient.weights, scratch, keep)
+        _column_sums(residual, gradient.bias, keep)
 
     def precondition(self, network, index, gradient):
         """Turn the gradient into the direction that the optimiser takes, in place."""
@@ -132,6 +143,7 @@ class Centred(Plain):
         }
 
     def accumulate(self, regression, gradient, scratch, *, first):
+        keep = gradient.keep if first else 1
         parent, residual = regression.parent, regression.residual
         if parent is not None:
             centre = self.averages[regression.network][regression.layer]
@@ -140,14 +152,14 @@ class Centred(Plain):
             centred = scratch("centred", parent.shape)
             np.subtract(parent, centre, out=centred)
             _tame(regression, centred)
-            _product(centred, residual, gradient.weights, scratch, first=first)
+            _product(centred, residual, gradient.weights, scratch, keep)
             if first:
                 np.copyto(gradient.parent, mean)
             else:
                 # A lane regresses a layer at most twice: awake and asleep.
                 gradient.parent += mean
                 gradient.parent *= 0.5
-        _column_sums(residual, gradient.bias, first=first)
+        _column_sums(residual, gradient.bias, keep)
 
     def finish(self, network, index, step):
         if not step.parent.size:
@@ -173,26 +185,36 @@ def _tame(regression, parent):
         np.multiply(regression.residual, scale, out=regression.residual)
 
 
-def _product(parent, residual, out, scratch, *, first):
-    """Put parent^T residual into out, or add it there, some parents at a time."""
-    if first:
+def _product(parent, residual, out, scratch, keep):
+    """Add parent^T residual to `keep` times what is in out, some parents at a time."""
+    if not keep:
         np.dot(parent.T, residual, out=out)
         return
-    shape = min(_BLOCK_PARENTS, out.shape[0]), out.shape[1]
-    block = scratch("product", shape)
-    for start in range(0, out.shape[0], _BLOCK_PARENTS):
-        part = slice(start, start + _BLOCK_PARENTS)
-        mine = out[part]
+    n_parents, n_units = out.shape
+    size = max(_BLOCK_PARENTS, _BLOCK_VALUES // n_units)
+    size = -(-n_parents // -(-n_parents // size))  # the blocks are of one size
+    block = scratch("product", (size, n_units))
+    for start in range(0, n_parents, size):
+        part = slice(start, start + size)
+        mine = _kept(out[part], keep)
         # Unlike dot, matmul takes a slice of columns without copying it.
         mine += np.matmul(parent.T[part], residual, out=block[: len(mine)])
 
 
-def _column_sums(residual, out, *, first):
-    """Put the residual's column sums into out, or add them there."""
-    if first:
+def _column_sums(residual, out, keep):
+    """Add the residual's column sums to `keep` times what is in out."""
+    if not keep:
         column_sum(residual, out=out)
     else:
+        out = _kept(out, keep)
         out += column_sum(residual)
+
+
+def _kept(values, keep):
+    """Return values times `keep`, in place."""
+    if keep != 1:
+        values *= values.dtype.type(keep)
+    return values
 
 
 class Natural(Plain):
@@ -239,10 +261,11 @@ class Natural(Plain):
         }
 
     def accumulate(self, regression, gradient, scratch, *, first):
+        keep = gradient.keep if first else 1
         parent, residual = regression.parent, regression.residual
         if parent is not None:
-            _product(parent, residual, gradient.weights, scratch, first=first)
-        _column_sums(residual, gradient.bias, first=first)
+            _product(parent, residual, gradient.weights, scratch, keep)
+        _column_sums(residual, gradient.bias, keep)
         for mine, found in zip(gradient.curvature, _curvature(regression), strict=True):
             if first:
                 np.copyto(mine, found)

@@ -177,7 +177,7 @@ def block_sums(machine, X, part, key):
     whole = slice(0, n_rows)
     lane = Lane((("wake", whole), ("sleep", whole)), ())
     with workers(1):
-        squares = step.collect(0, lane, whole, rate=0.0)
+        squares = step.collect(0, lane, whole, rate=1.0)
     return _scaled(Sums(step.gradients[0], squares, n_rows), n_rows)
 
 

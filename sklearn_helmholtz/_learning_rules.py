@@ -308,7 +308,7 @@ def _particles(machine, x, rng, scratch, n_particles):
             out = scratch(("logits", index), (n_particles * n_rows, shape[-1]))
             logits = layer.logits(_flat(states[-1]), out=out).reshape(shape)
         drawn = scratch(("particles", index), shape)
-        machine.draw(index, logits, rng.bits(shape), out=drawn)
+        machine.draw(index, logits, rng, shape, out=drawn)
         logits = machine.with_lateral(index, logits, drawn)
         log_w -= layer.units.log_prob(drawn, logits)
         states.append(drawn)

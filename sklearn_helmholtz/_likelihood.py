@@ -21,7 +21,7 @@ import numpy as np
 
 from ._belief_network import Layer
 from ._numerics import log_sum_exp, row_dot
-from ._random import FULL_RANGE, RowNoise, row_keys
+from ._random import FULL_RANGE, RowNoise, as_noise, row_keys
 from ._units import threshold, threshold_level
 
 #: States (particles x rows) that are in work at once; bounds the memory.
@@ -144,8 +144,10 @@ def draw(machine, index, parent, logits, bits):
     bits : ndarray of uint32, shape (n_particles, n_rows, n_units)
         That float32 holds.
     """
+    if machine.lateral:
+        return machine.draw_in_turn(index, logits, bits)
     if logits.dtype != np.float32:
-        return machine.draw(index, logits, bits)
+        return threshold(logits, as_noise(bits, logits.dtype))
     margin = bits.astype(np.float32)
     margin -= threshold_level(logits)
     states = (margin > 0).astype(np.float32)
@@ -155,7 +157,7 @@ def draw(machine, index, parent, logits, bits):
     rows = parent[close[-2]] if parent.ndim == 2 else parent[close[:-1]]
     weights = layer.weights.T[close[-1]].astype(np.float64)
     exact = row_dot(rows.astype(np.float64), weights) + layer.bias[close[-1]]
-    states[close] = threshold(exact, bits[close])
+    states[close] = threshold(exact, as_noise(bits[close], exact.dtype))
     return states
 
 

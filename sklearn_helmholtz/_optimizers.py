@@ -2,7 +2,7 @@
 
 An optimiser turns a gradient into a step in two moves, so that the first can
 run beside other work and only the second touches the parameters: ``prepare``
-replaces the gradient by the step, ``apply`` adds it.
+makes the step of the gradient, ``apply`` adds it.
 """
 
 from itertools import chain
@@ -19,7 +19,7 @@ def _blocks(gradient, *memories):
 
 
 class SGD:
-    """Gradient ascent with heavy-ball momentum: v <- m v + g, step = rate v.
+    """Gradient ascent with heavy-ball momentum: v <- m v + rate g is the step.
 
     Parameters
     ----------
@@ -29,6 +29,9 @@ class SGD:
 
     #: The learning rate to start with; that of direction and rule if None.
     usual_rate: float | None = None
+    #: Whether a step is a sum over regressions, which may be added one by one to
+    #: what `running` gives.
+    additive = True
 
     def __init__(self, momentum):
         self.momentum = momentum
@@ -40,12 +43,26 @@ class SGD:
             "n_updates": 0,
         }
 
+    def running(self, gradient, state):
+        """Return the gradient with the velocity's arrays: what goes in is a step."""
+        weights, bias = state["velocity"]
+        running = gradient.with_arrays(weights, bias)
+        running.keep = self.momentum
+        return running
+
     def prepare(self, gradient, state, rate):
-        """Replace the gradient's arrays by the step, and update the memory."""
-        for value, velocity in _blocks(gradient, state["velocity"]):
-            velocity *= velocity.dtype.type(self.momentum)
-            velocity += value
-            np.multiply(velocity, velocity.dtype.type(rate), out=value)
+        """Return the step, and update the memory; the gradient's arrays are used up.
+
+        The gradient may be a :meth:`running` one, which holds the step already.
+        """
+        weights, bias = state["velocity"]
+        if gradient.weights is not weights:
+            for value, velocity in _blocks(gradient, state["velocity"]):
+                velocity *= velocity.dtype.type(self.momentum)
+                value *= value.dtype.type(rate)
+                velocity += value
+        # The direction goes on to change the bias's step, which is no velocity then.
+        return gradient.with_arrays(weights, bias.copy())
 
 
 class Adam:
@@ -64,6 +81,7 @@ class Adam:
     """
 
     usual_rate = 0.001
+    additive = False
 
     def __init__(self, beta_1, beta_2=0.999, epsilon=1e-8):
         self.beta_1 = beta_1
@@ -80,7 +98,7 @@ class Adam:
         }
 
     def prepare(self, gradient, state, rate):
-        """Replace the gradient's arrays by the step, and update the memory."""
+        """Return the step in the gradient's arrays, and update the memory."""
         state["n_updates"] += 1
         unbias_1 = 1 - self.beta_1 ** state["n_updates"]
         unbias_2 = 1 - self.beta_2 ** state["n_updates"]
@@ -93,6 +111,7 @@ class Adam:
             value += scalar(self.epsilon)
             np.divide(mean, value, out=value)
             value *= scalar(rate / unbias_1)
+        return gradient
 
 
 #: How far a minibatch moves a variance towards its own mean squared residual:

@@ -138,10 +138,10 @@ class Fixed:
     def __init__(self, alpha):
         self.alpha = alpha
 
-    def pull(self, network, number, weights, gradient):
-        """Subtract the strengths times a layer's weights from the weights' gradient."""
+    def pull(self, network, number, weights, gradient, gain=1.0):
+        """Subtract strengths times a layer's weights from `gain` times its gradient."""
         if self.alpha:
-            alpha = weights.dtype.type(self.alpha)
+            alpha = weights.dtype.type(self.alpha * gain)
             for slope, block in row_blocks(gradient, weights):
                 slope -= alpha * block
 
@@ -179,10 +179,11 @@ class Evidence:
         self.every = _steps_between(n_rows, batch_size)
         self._learned = set()
 
-    def pull(self, network, number, weights, gradient):
+    def pull(self, network, number, weights, gradient, gain=1.0):
         """Subtract the share, a row's part, of precision times weights.
 
-        As much as for `every` steps, and nothing before the scales have been learned.
+        As much as for `every` steps, and nothing before the scales have been learned;
+        from what is `gain` times the gradient.
         """
         if (network, number) not in self._learned:
             return
@@ -197,7 +198,7 @@ class Evidence:
             pull = np.square(block)
             pull += width
             np.divide(block, pull, out=pull)
-            pull *= factor
+            pull *= scalar(factor * gain)
             slope -= pull
 
     def learn(self, machine, moments):

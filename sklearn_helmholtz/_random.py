@@ -1,9 +1,10 @@
 """Randomness: generators from a random_state, and noise keyed by a row's content.
 
-Bernoulli draws compare random integers with a probability. A `rng` is anything
-with a method ``bits(shape)`` that returns uint32, uniform in (0, 2^32), never 0 and
-as often x as 2^32 - x: :class:`Stream` for training and sampling, :class:`RowNoise`
-for scores that depend on the row alone, and :class:`RowStream` for chains that do.
+Bernoulli draws compare uniform numbers with a probability. A `rng` has a method
+``bits(shape)`` that returns uint32 in (0, 2^32), never 0 and as often x as 2^32 - x,
+and ``noise(shape, dtype)``, which returns floats in (0, 2^16) likewise:
+:class:`Stream` for training and sampling, :class:`RowStream` for chains that depend on
+the row alone. :class:`RowNoise` is for scores that do.
 """
 
 import math
@@ -12,8 +13,10 @@ from functools import lru_cache
 import numpy as np
 from sklearn.utils import check_random_state
 
-#: Draws over this are in (0, 1).
+#: Bits over this are in (0, 1).
 FULL_RANGE = 2.0**32
+#: And noise over this.
+NOISE_RANGE = 2.0**16
 #: What makes both halves of a uint64 odd, and so neither 0.
 _ODD = np.uint64(2**32 + 1)
 #: Odd multiples of this are up to FULL_RANGE what float32 holds exactly.
@@ -44,9 +47,29 @@ class Stream:
         raw |= _ODD
         return raw.view(np.uint32)[:size].reshape(shape)
 
+    def noise(self, shape, dtype):
+        """Return uniform draws of the given shape and dtype, for one probability each.
+
+        Random bits are what costs most here. So each draw has 16 of its own, and all
+        share 16 lower ones: each is as fine as :meth:`bits`, and the covariance of two
+        that are compared with probabilities is 2^-34 at most.
+        """
+        size = math.prod(shape)
+        raw = self._bit_generator.random_raw((size + 3) // 4 + 1)
+        noise = raw.view(np.uint16)[:size].reshape(shape).astype(dtype)
+        noise += ((int(raw[-1]) & 0xFFFF) | 1) / NOISE_RANGE
+        return noise
+
     def normals(self, shape, dtype):
         """Return standard normal draws of the given shape and dtype."""
         return self.generator.standard_normal(shape, dtype=dtype)
+
+
+def as_noise(bits, dtype):
+    """Return uint32 draws as floats in (0, 2^16)."""
+    noise = bits.astype(dtype)
+    noise *= NOISE_RANGE / FULL_RANGE
+    return noise
 
 
 def uniforms(rng, shape):
@@ -158,6 +181,10 @@ class RowStream:
         """Return uint32 draws that float32 holds, (n_particles * n_rows, n_draws)."""
         self._n_calls += 1
         return self._noise.bits(shape[-1], self._n_calls).reshape(shape)
+
+    def noise(self, shape, dtype):
+        """Return the next bits as floats."""
+        return as_noise(self.bits(shape), dtype)
 
 
 def _mix64(z):

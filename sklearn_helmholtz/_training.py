@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from ._belief_network import TRIANGULAR, Machine, Scratch
-from ._random import FULL_RANGE, Stream
+from ._random import NOISE_RANGE, Stream
 
 NETWORKS = Machine._fields
 
@@ -133,6 +133,14 @@ class Step:
         self.scratch = [Scratch(state.machine.dtype) for _ in self.streams]
         self.gradients = [{} for _ in self.streams]
         self.touched = [set() for _ in self.streams]
+        self.steps = {}
+        # Without memory, where only sums over rows are asked for, there is no step.
+        self.adds_up = bool(
+            state.memory
+            and optimizer.additive
+            and not direction.informed
+            and not rule.shares_weights
+        )
 
     def __call__(self, index, rate, run):
         """Learn from the rows at `index` with a learning rate."""
@@ -143,9 +151,13 @@ class Step:
         ]
         squares = sum(run(calls))
         owned = {network for lane in lanes for network in lane.owns}
-        self.update(squares, rate, owned)
+        self.update(squares, rate, owned, gain=self._gain(rate))
 
-    def update(self, squares, rate, owned=()):
+    def _gain(self, rate):
+        """Return the factor of every residual: the rate where they make up the step."""
+        return rate if self.adds_up else 1.0
+
+    def update(self, squares, rate, owned=(), gain=1.0):
         """Learn from the gradients that the lanes have collected.
 
         Parameters
@@ -155,14 +167,17 @@ class Step:
 
         owned : collection of str
             Networks whose lane has turned their gradients into steps.
+
+        gain : float, default=1.0
+            What the gradients have been multiplied by.
         """
         rest = [network for network in NETWORKS if network not in owned]
         for network in rest:
-            self._merge(network)
+            self._merge(network, gain)
         if self.rule.shares_weights:
             self._share()
         for network in rest:
-            self._prepare(network, rate)
+            self._prepare(network, rate / gain)
         for network in NETWORKS:
             self._apply(network, squares)
         self.state.n_steps += 1
@@ -171,8 +186,8 @@ class Step:
         """Fill gradients[number] from a lane; return its squared residuals, or 0."""
         machine, scratch = self.state.machine, self.scratch[number]
         stream, gradients = self.streams[number], self.gradients[number]
-        n_rows = _length(index)
-        weight = 1 / n_rows
+        n_rows, gain = _length(index), self._gain(rate)
+        weight = gain / n_rows
         seen = self.touched[number]
         seen.clear()
         squares = 0.0
@@ -185,8 +200,7 @@ class Step:
             for regression in phase(machine, data, stream, scratch, weight):
                 key = regression[:2]
                 if key not in gradients:
-                    layer = getattr(machine, key[0])[key[1]]
-                    gradients[key] = self.direction.gradient(layer)
+                    gradients[key] = self._gradient(number, lane, *key)
                 first = key not in seen
                 self.direction.accumulate(
                     regression, gradients[key], scratch, first=first
@@ -195,9 +209,20 @@ class Step:
                 if regression.squares is not None:
                     squares = squares + regression.squares
         for network in lane.owns:
-            self._merge(network)
-            self._prepare(network, rate)
-        return squares
+            self._merge(network, gain)
+            self._prepare(network, rate / gain)
+        return squares / gain
+
+    def _gradient(self, number, lane, network, index):
+        """Return what a lane adds the regressions of a layer to.
+
+        The first lane of those that teach a network adds to the step itself.
+        """
+        layer = getattr(self.state.machine, network)[index]
+        if self.adds_up and (number == 0 or network in lane.owns):
+            memory = self.state.memory[network][index]
+            return self.optimizer.running(self.direction.gradient(layer), memory)
+        return self.direction.gradient(layer)
 
     def _load(self, index, n_rows, stream, scratch):
         """Return the rows at `index`, drawn to binary where they are means."""
@@ -205,12 +230,12 @@ class Step:
         x = self.rows.take(index, out=scratch("x", shape))
         if self.resample:
             np.subtract(1, x, out=x)
-            x *= FULL_RANGE
-            np.greater(stream.bits(shape).astype(x.dtype), x, out=x)
+            x *= NOISE_RANGE
+            np.greater(stream.noise(shape, x.dtype), x, out=x)
         return x
 
-    def _merge(self, network):
-        """Add up the lanes' gradients of a network, and the penalty's."""
+    def _merge(self, network, gain):
+        """Add up the lanes' gradients of a network, and `gain` times the penalty's."""
         for number, layer in enumerate(getattr(self.state.machine, network)):
             found = self._found((network, number))
             if not found:
@@ -220,7 +245,8 @@ class Step:
                 # No unit sees itself or one that comes after it.
                 gradient.weights[...] = np.triu(gradient.weights, 1)
             if not self.state.n_steps % self.penalty.every:
-                self.penalty.pull(network, number, layer.weights, gradient.weights)
+                given = layer.weights, gradient.weights
+                self.penalty.pull(network, number, *given, gain)
 
     def _share(self):
         """Give both networks' weights the sum of their gradients."""
@@ -235,8 +261,9 @@ class Step:
         for number, memory in enumerate(self.state.memory[network]):
             for gradient in self._found((network, number))[:1]:
                 self.direction.precondition(network, number, gradient)
-                self.optimizer.prepare(gradient, memory, rate)
-                self.direction.finish(network, number, gradient)
+                step = self.optimizer.prepare(gradient, memory, rate)
+                self.direction.finish(network, number, step)
+                self.steps[network, number] = step
 
     def _found(self, key):
         """Return the gradients of a layer that this step's lanes have filled."""
@@ -247,9 +274,9 @@ class Step:
         """Add a network's steps to its parameters."""
         for number, layer in enumerate(getattr(self.state.machine, network)):
             key = network, number
-            mean_squares = None if layer.units.binary else squares
-            for step in self._found(key)[:1]:
-                self.apply(layer, step, mean_squares, self.variance_floor)
+            if self._found(key):
+                mean_squares = None if layer.units.binary else squares
+                self.apply(layer, self.steps[key], mean_squares, self.variance_floor)
 
 
 def _length(index):

@@ -10,10 +10,10 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from ._numerics import one_plus_exp, row_dot, sigmoid, softplus_sum
-from ._random import FULL_RANGE
+from ._random import FULL_RANGE, NOISE_RANGE
 
 
-def threshold(logits, bits, out=None):
+def threshold(logits, noise, out=None):
     """Return 1 with probability sigmoid(logits), else 0.
 
     With u uniform in (0, 1), u (1 + exp(a)) > 1 has probability sigmoid(a).
@@ -21,18 +21,17 @@ def threshold(logits, bits, out=None):
     Parameters
     ----------
     logits : ndarray
-        Broadcasts against `bits`.
+        Broadcasts against `noise`.
 
-    bits : ndarray of uint32
-        See :mod:`._random`.
+    noise : ndarray of the logits' dtype
+        See :mod:`._random`; it is used up.
 
     out : ndarray, default=None
         Takes the states; may be `logits`.
     """
-    noise = bits.astype(logits.dtype)
     fits = out is not None and out.shape == logits.shape
     noise *= one_plus_exp(logits, out=out if fits else None)
-    return np.greater(noise, FULL_RANGE, out=noise if out is None else out)
+    return np.greater(noise, NOISE_RANGE, out=noise if out is None else out)
 
 
 def threshold_level(logits):
@@ -65,7 +64,7 @@ class Bernoulli:
 
     def sample(self, logits, rng, shape, out=None):
         """Return binary states of the given shape."""
-        return threshold(logits, rng.bits(shape), out=out)
+        return threshold(logits, rng.noise(shape, logits.dtype), out=out)
 
     def log_prob(self, states, logits):
         """Return log p(s) = sum_j s_j a_j - log(1 + exp(a_j)), in nats a row.

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from helpers import random_machine
 
-from sklearn_helmholtz._belief_network import Layer
-from sklearn_helmholtz._directions import Gradient
+from sklearn_helmholtz._belief_network import Layer, Scratch
+from sklearn_helmholtz._directions import Gradient, Plain
+from sklearn_helmholtz._learning_rules import Regression
 from sklearn_helmholtz._optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, apply
 from sklearn_helmholtz._units import Gaussian
 
@@ -22,10 +23,31 @@ def test_sgd_is_heavy_ball_momentum(sizes):
         gradient = Gradient.like(layer)
         given = np.random.default_rng(seed).normal(size=gradient.weights.shape)
         gradient.weights[:], gradient.bias[:] = given, given[0]
-        optimizer.prepare(gradient, state, rate)
-        velocity = 0.9 * velocity + given
-        np.testing.assert_allclose(gradient.weights, rate * velocity)
-        np.testing.assert_allclose(gradient.bias, rate * velocity[0])
+        step = optimizer.prepare(gradient, state, rate)
+        velocity = 0.9 * velocity + rate * given
+        np.testing.assert_allclose(step.weights, velocity)
+        np.testing.assert_allclose(step.bias, velocity[0])
+
+
+@SIZES
+def test_regressions_added_to_the_velocity_make_the_same_step(sizes):
+    layer = random_machine(sizes).generative[0]
+    optimizer, rate, scratch = SGD(0.9), 0.3, Scratch(float)
+    at_once, in_parts = (optimizer.initial_state(layer) for _ in range(2))
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        total = Gradient.like(layer)
+        running = optimizer.running(Gradient.like(layer), in_parts)
+        for first in (True, False):
+            parent, residual = rng.random((4, sizes[1])), rng.normal(size=(4, sizes[0]))
+            for gradient, factor in ((total, 1), (running, rate)):
+                given = Regression("generative", 0, parent, factor * residual)
+                Plain().accumulate(given, gradient, scratch, first=first)
+        expected = optimizer.prepare(total, at_once, rate)
+        found = optimizer.prepare(running, in_parts, 1.0)
+        np.testing.assert_allclose(found.weights, expected.weights)
+        np.testing.assert_allclose(found.bias, expected.bias)
+        assert found.bias is not in_parts["velocity"][1]
 
 
 @SIZES
@@ -38,13 +60,13 @@ def test_adam_is_algorithm_1(sizes):
         gradient = Gradient.like(layer)
         given = np.random.default_rng(t).normal(size=gradient.weights.shape)
         gradient.weights[:], gradient.bias[:] = given, given[0]
-        optimizer.prepare(gradient, state, 0.01)
+        step = optimizer.prepare(gradient, state, 0.01)
         mean = 0.9 * mean + 0.1 * given
         square = 0.999 * square + 0.001 * given**2
         root = np.sqrt(square / (1 - 0.999**t)) + 1e-8
         expected = 0.01 * mean / (1 - 0.9**t) / root
-        np.testing.assert_allclose(gradient.weights, expected)
-        np.testing.assert_allclose(gradient.bias, expected[0])
+        np.testing.assert_allclose(step.weights, expected)
+        np.testing.assert_allclose(step.bias, expected[0])
 
 
 def test_apply_adds_the_step_and_moves_the_variance_between_its_bounds():
@@ -79,13 +101,13 @@ def test_preparing_a_step_keeps_dtype_and_leaves_the_parameters_alone(kind, dtyp
     state = optimizer.initial_state(layer)
     gradient = Gradient.like(layer)
     gradient.weights[:], gradient.bias[:] = 1.0, -1.0
-    optimizer.prepare(gradient, state, 0.1)
-    assert gradient.weights.dtype == gradient.bias.dtype == dtype
+    step = optimizer.prepare(gradient, state, 0.1)
+    assert step.weights.dtype == step.bias.dtype == dtype
     np.testing.assert_array_equal(layer.weights, before[0])
     np.testing.assert_array_equal(layer.bias, before[1])
     # Ascent: a first step goes where the gradient points.
-    assert (gradient.weights > 0).all()
-    assert (gradient.bias < 0).all()
+    assert (step.weights > 0).all()
+    assert (step.bias < 0).all()
 
 
 def test_both_optimisers_climb_to_the_top_of_a_concave_function():
@@ -94,11 +116,11 @@ def test_both_optimisers_climb_to_the_top_of_a_concave_function():
         layer = random_machine((3, 5)).generative[0]
         optimizer = OPTIMIZERS[kind](0.9)
         state = optimizer.initial_state(layer)
-        for step in range(800):
+        for number in range(800):
             gradient = Gradient.like(layer)
             gradient.weights[:] = target - layer.weights
             gradient.bias[:] = -layer.bias
-            optimizer.prepare(gradient, state, rate * (1 - step / 800))
-            apply(layer, gradient, None, 0.0)
+            step = optimizer.prepare(gradient, state, rate * (1 - number / 800))
+            apply(layer, step, None, 0.0)
         np.testing.assert_allclose(layer.weights, target, atol=1e-3)
         np.testing.assert_allclose(layer.bias, 0, atol=1e-3)

@@ -7,7 +7,13 @@ from helpers import stream
 from scipy.stats import kstest, norm
 
 from sklearn_helmholtz import HelmholtzMachine
-from sklearn_helmholtz._random import FULL_RANGE, RowNoise, make_generators, row_keys
+from sklearn_helmholtz._random import (
+    FULL_RANGE,
+    NOISE_RANGE,
+    RowNoise,
+    make_generators,
+    row_keys,
+)
 
 #: Level of the tests here; seeds are fixed.
 LEVEL = 1e-4
@@ -31,6 +37,41 @@ def test_draws_of_a_stream_are_uniform():
     bits = stream().bits((300, 333))
     assert kstest(uniform(bits), "uniform").pvalue > LEVEL
     assert (bits % 2).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_noise_of_a_stream_is_uniform(dtype):
+    source, n_calls = stream(), 20_000
+    noise = np.array([source.noise((3, 3), dtype) for _ in range(n_calls)])
+    assert noise.dtype == dtype
+    assert kstest(noise.ravel() / NOISE_RANGE, "uniform").pvalue > LEVEL
+    # Its lower bits, which a call's draws share, as well.
+    assert kstest(noise[:, 0, 0].astype(float) % 1, "uniform").pvalue > LEVEL
+    assert noise.min() > 0
+
+
+def test_rare_draws_are_as_frequent_as_their_probability():
+    # Far less than what the 16 bits of one draw tell apart.
+    p, source, shape, n_calls = 2.0**-19, stream(), (1000, 100), 1000
+    level = NOISE_RANGE * (1 - p)
+    n_found = sum(
+        np.count_nonzero(source.noise(shape, np.float64) > level)
+        for _ in range(n_calls)
+    )
+    # Calls differ in their lower bits: one in eight may turn on about 1.5 units.
+    expected = p * 1e5 * n_calls
+    variance = n_calls * 1e5 * 2.0**-16 / 8 * (1 + 1e5 * 2.0**-16)
+    assert abs(n_found - expected) < norm.isf(LEVEL / 2) * np.sqrt(variance)
+
+
+def test_noise_of_units_rows_and_calls_is_uncorrelated():
+    source = stream()
+    one, other = (source.noise((400, 300), float) / NOISE_RANGE for _ in range(2))
+    one, other = 2 * one - 1, 2 * other - 1
+    pairs = (one, other), (one[1:], one[:-1]), (one[:, 1:], one[:, :-1])
+    for first, second in pairs:
+        z = 3 * (first * second).mean() * np.sqrt(first.size)
+        assert abs(z) < norm.isf(LEVEL / 2)
 
 
 def test_float32_holds_keyed_noise():

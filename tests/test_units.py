@@ -11,7 +11,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._in_turn import threshold_in_turn
-from sklearn_helmholtz._random import FULL_RANGE
+from sklearn_helmholtz._random import FULL_RANGE, as_noise
 from sklearn_helmholtz._units import (
     HIDDEN,
     Bernoulli,
@@ -26,15 +26,16 @@ LOGITS = np.array([-4.0, -1.0, 0.0, 0.5, 3.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_draws_are_on_with_probability_sigmoid(in_turn, dtype):
-    bits = stream().bits((200_000, 5))
+    shape = 200_000, 5
     logits = LOGITS.astype(dtype)
     if in_turn:
-        states = threshold_in_turn(logits, np.zeros((5, 5), dtype), bits)
+        lateral = np.zeros((5, 5), dtype)
+        states = threshold_in_turn(logits, lateral, stream().bits(shape))
     else:
-        states = threshold(logits, bits)
+        states = threshold(logits, stream().noise(shape, dtype))
     assert states.dtype == dtype
     p = expit(LOGITS)
-    z = (states.mean(axis=0, dtype=float) - p) / np.sqrt(p * (1 - p) / len(bits))
+    z = (states.mean(axis=0, dtype=float) - p) / np.sqrt(p * (1 - p) / len(states))
     assert np.abs(z).max() < norm.isf(1e-5)
 
 
@@ -45,7 +46,7 @@ def test_extreme_logits_decide_every_draw_silently(dtype):
     lateral = np.zeros((2, 2), dtype)
     with np.errstate(all="raise", under="ignore"):
         for states in (
-            threshold(logits, ends),
+            threshold(logits, as_noise(ends, dtype)),
             threshold_in_turn(logits, lateral, ends),
         ):
             np.testing.assert_array_equal(states, [[0, 1], [0, 1]])
@@ -58,7 +59,7 @@ def test_draw_is_on_where_the_logit_exceeds_minus_that_of_its_uniform(bits):
     both = np.full((2, 1), bits, dtype=np.uint32)
     logits = np.array([[logit - 1e-6], [logit + 1e-6]])
     for states in (
-        threshold(logits, both),
+        threshold(logits, as_noise(both, float)),
         threshold_in_turn(logits, np.zeros((1, 1)), both),
     ):
         np.testing.assert_array_equal(states, [[0], [1]])
@@ -66,13 +67,13 @@ def test_draw_is_on_where_the_logit_exceeds_minus_that_of_its_uniform(bits):
 
 def test_threshold_takes_the_logits_place_or_leaves_them():
     logits = np.tile(LOGITS, (4, 1))
-    bits = stream().bits((3, 4, 5))
-    expected = threshold(logits, bits)
+    noise = stream().noise((3, 4, 5), float)
+    expected = threshold(logits, noise.copy())
     out = np.empty((3, 4, 5))
-    assert threshold(logits, bits, out=out) is out
+    assert threshold(logits, noise.copy(), out=out) is out
     np.testing.assert_array_equal(out, expected)
     np.testing.assert_array_equal(logits, np.tile(LOGITS, (4, 1)))
-    assert threshold(logits, bits[0], out=logits) is logits
+    assert threshold(logits, noise[0], out=logits) is logits
     np.testing.assert_array_equal(logits, expected[0])
 
 
