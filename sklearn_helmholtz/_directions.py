@@ -10,7 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from ._belief_network import TRIANGULAR
-from ._numerics import column_sum
+from ._numerics import column_mean, column_sum
 
 #: Learning rates up to 3 are then stable, with a momentum of 0.9.
 _LARGEST_CURVATURE = 1.0
@@ -97,7 +97,7 @@ class Plain:
         return type(one) is type(other)
 
     def accumulate(self, regression, gradient, scratch, *, first):
-        """Add a regression to the gradient, of which `keep` is left if it is the first."""
+        """Add a regression to the gradient, of which the first leaves but `keep`."""
         keep = gradient.keep if first else 1
         parent, residual = regression.parent, regression.residual
         if parent is not None:
@@ -147,17 +147,15 @@ class Centred(Plain):
         parent, residual = regression.parent, regression.residual
         if parent is not None:
             centre = self.averages[regression.network][regression.layer]
-            mean = column_sum(parent)
-            mean /= len(parent)
             centred = scratch("centred", parent.shape)
             np.subtract(parent, centre, out=centred)
             _tame(regression, centred)
             _product(centred, residual, gradient.weights, scratch, keep)
             if first:
-                np.copyto(gradient.parent, mean)
+                column_mean(parent, out=gradient.parent)
             else:
                 # A lane regresses a layer at most twice: awake and asleep.
-                gradient.parent += mean
+                gradient.parent += column_mean(parent)
                 gradient.parent *= 0.5
         _column_sums(residual, gradient.bias, keep)
 

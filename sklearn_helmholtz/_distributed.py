@@ -178,7 +178,7 @@ def block_sums(machine, X, part, key):
     lane = Lane((("wake", whole), ("sleep", whole)), ())
     with workers(1):
         squares = step.collect(0, lane, whole, rate=1.0)
-    return _scaled(Sums(step.gradients[0], squares, n_rows), n_rows)
+    return _scaled(Sums(step.touched[0], squares, n_rows), n_rows)
 
 
 def _generator(key):
@@ -226,7 +226,7 @@ def _tree(client, futures, add=_add):
 def _learn(step, sums, rate):
     """Take the step that the sums over a minibatch ask for."""
     mean = _scaled(sums, 1 / sums.n_rows)
-    step.gradients[0], step.touched[0] = mean.gradients, set(mean.gradients)
+    step.touched[0] = mean.gradients
     step.update(mean.squares, rate)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from ._belief_network import down_pass, up_pass
 from ._moves import refine
-from ._numerics import normalised_weights
+from ._numerics import column_mean, normalised_weights
 from ._random import choose, uniforms
 
 
@@ -44,14 +44,15 @@ class Regression(NamedTuple):
     parent : ndarray of shape (n_rows, n_parents) or None
         None for the prior, which has no parent.
 
-    residual : ndarray of shape (n_rows, n_units)
+    residual : ndarray of shape (n_rows, n_units), or (1, n_units)
         weight * (child - mean(parent @ weights + bias)); the weights sum to
-        the rule's share over all rows of a minibatch.
+        the rule's share over all rows of a minibatch. Without a parent the mean is
+        one for all rows, and one row holds the sum over them.
 
     squares : ndarray of shape (n_units,) or None
         The weighted mean of the squared residual, for units with a variance.
 
-    information : ndarray of shape (n_rows, n_units) or None
+    information : ndarray of the residual's shape or None
         weight * the units' Fisher information, where the direction asks for it.
 
     linear : bool
@@ -88,16 +89,15 @@ def wake(machine, x, rng, scratch, weight, *, informed=False):
 
 def _explanations(machine, states, scratch, weight, informed):
     """Yield the generative network's regressions on states, one a row."""
-    parents = [*states[1:], None]
-    for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
+    for index, (child, parent) in enumerate(pairwise(states)):
         out = scratch(("residual", index), child.shape)
         logits = machine.generative[index].logits(parent, out=out)
-        found = _generative(
-            machine, index, logits, parent, child, weight, out, informed
-        )
+        found = _generative(machine, index, logits, parent, child, weight, informed)
         yield found
         if index < len(machine.autoregressive):
             yield found._replace(network="autoregressive", parent=child, squares=None)
+    top = states[-1]
+    yield _prior(machine, column_mean(top), weight * len(top), informed)
 
 
 def sleep(machine, n_rows, rng, scratch, weight, *, informed=False):
@@ -132,12 +132,9 @@ def contrast(machine, x, rng, scratch, weight, *, informed=False):
         logits = layer.logits(parent, out=out)
         echo = scratch(("echo", index), child.shape)
         echo = layer.units.sample(logits, rng, child.shape, out=echo)
-        yield _generative(machine, index, logits, parent, child, weight, out, informed)
+        yield _generative(machine, index, logits, parent, child, weight, informed)
         yield from _recognition(machine, index, echo, parent, weight, scratch, informed)
-    top, child = len(machine.recognition), states[-1]
-    logits = machine.generative[top].logits(None)
-    out = scratch(("residual", top), child.shape)
-    yield _generative(machine, top, logits, None, child, weight, out, informed)
+    yield _prior(machine, column_mean(states[-1]), weight * len(x), informed)
 
 
 def _recognition(machine, index, parent, child, weight, scratch, informed):
@@ -154,14 +151,29 @@ def _recognition(machine, index, parent, child, weight, scratch, informed):
         yield Regression("lateral", index, child, *rest)
 
 
-def _generative(machine, index, logits, parent, child, weight, out, informed):
-    """Return the regression of child on parent with one weight for all rows."""
+def _prior(machine, child, weight, informed):
+    """Return the regression of the top states, of which `child` is the mean.
+
+    Their weights sum to `weight`.
+    """
+    layer = machine.generative[-1]
+    mean = layer.units.mean(layer.bias.copy())
+    information = None
+    if informed:
+        information = layer.units.information(None, mean=mean)[None] * weight
+    residual = (child - mean)[None]
+    residual *= weight
+    top = len(machine.recognition)
+    return Regression("generative", top, None, residual, information=information)
+
+
+def _generative(machine, index, logits, parent, child, weight, informed):
+    """Return the regression of child on parent, which takes the logits' place.
+
+    All rows have one weight.
+    """
     layer = machine.top_down[index]
-    if parent is None:
-        # The prior's mean is one row; broadcasting it needs another array.
-        residual = np.subtract(child, layer.units.mean(logits.copy()), out=out)
-    else:
-        residual = layer.units.residual(child, logits, out=out)
+    residual = layer.units.residual(child, logits, out=logits)
     information = squares = None
     if informed:
         information = layer.units.information(None, mean=child - residual) * weight
@@ -203,16 +215,11 @@ def reweighted_wake(
         As for :func:`wake`.
     """
     states, logits, log_w = _particles(machine, x, rng, scratch, n_particles)
-    parents = [*states[1:], None]
+    prior, top = machine.generative[-1], states[-1]
+    log_w += prior.units.log_prob(top, prior.bias)
     residuals, informations = [], []
-    for index, (child, parent) in enumerate(zip(states, parents, strict=True)):
+    for index, (child, parent) in enumerate(pairwise(states)):
         layer = machine.top_down[index]
-        if parent is None:
-            log_w += layer.units.log_prob(child, layer.bias)
-            if informed:
-                informations.append(layer.units.information(layer.bias))
-            residuals.append(child - layer.units.mean(layer.bias.copy()))
-            continue
         above = _particles_logits(layer, index, parent, scratch)
         log_prob, residual = layer.units.log_prob_and_residual(child, above)
         log_w += log_prob
@@ -223,7 +230,7 @@ def reweighted_wake(
     w = normalised_weights(log_w, axis=0)
     w *= weight
     w = w.astype(x.dtype, copy=False)[..., None]
-    for index, (residual, parent) in enumerate(zip(residuals, parents, strict=True)):
+    for index, (residual, parent) in enumerate(zip(residuals, states[1:], strict=True)):
         information = informations[index] * w if informed else None
         layer = machine.generative[index]
         found = _weighted(layer, index, parent, residual, w, information)
@@ -232,6 +239,9 @@ def reweighted_wake(
             # All particles of a row share x, their child and here their parent.
             rest = residual.sum(0), None, information.sum(0) if informed else None
             yield Regression("autoregressive", index, x, *rest, found.linear)
+    total = w.sum()
+    mean = np.dot(w.ravel(), _flat(top)) / total
+    yield _prior(machine, mean, total, informed)
     if recognition_share:
         w *= x.dtype.type(recognition_share)
         yield from _recognition_regressions(machine, states, logits, w, informed)
@@ -322,11 +332,10 @@ def _weighted(layer, index, parent, residual, w, information):
     if not layer.units.binary:
         squares = np.einsum("krj,krj,kr->j", residual, residual, w[..., 0])
     residual *= w
-    flat_parent = None if parent is None else _flat(parent)
     if information is not None:
         information = _flat(information)
     rest = _flat(residual), squares, information, not layer.units.binary
-    return Regression("generative", index, flat_parent, *rest)
+    return Regression("generative", index, _flat(parent), *rest)
 
 
 def _recognition_regressions(machine, states, logits, w, informed):

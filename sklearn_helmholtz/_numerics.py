@@ -78,19 +78,24 @@ def row_sum(a):
 
     BLAS sums rows several times as fast as NumPy does.
     """
-    ones = _ones(a.shape[-1], a.dtype)
+    ones = _constant(a.shape[-1], a.dtype)
     return np.dot(a.reshape(-1, a.shape[-1]), ones).reshape(a.shape[:-1])
 
 
 def column_sum(a, out=None):
     """Return the sum over rows of a matrix, likewise."""
-    return np.dot(_ones(len(a), a.dtype), a, out=out)
+    return np.dot(_constant(len(a), a.dtype), a, out=out)
+
+
+def column_mean(a, out=None):
+    """Return the mean over rows of a matrix, likewise."""
+    return np.dot(_constant(len(a), a.dtype, 1 / len(a)), a, out=out)
 
 
 @lru_cache(maxsize=64)
-def _ones(length, dtype):
-    """Return a vector of ones, to read only."""
-    return np.ones(length, dtype=dtype)
+def _constant(length, dtype, value=1.0):
+    """Return a vector of one value, to read only."""
+    return np.full(length, value, dtype=dtype)
 
 
 def row_blocks(*arrays, n_values=2**16):

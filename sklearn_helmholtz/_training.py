@@ -132,7 +132,7 @@ class Step:
         self.streams = [Stream(generator) for generator in state.generators[1:]]
         self.scratch = [Scratch(state.machine.dtype) for _ in self.streams]
         self.gradients = [{} for _ in self.streams]
-        self.touched = [set() for _ in self.streams]
+        self.touched = [{} for _ in self.streams]
         self.steps = {}
         # Without memory, where only sums over rows are asked for, there is no step.
         self.adds_up = bool(
@@ -145,51 +145,50 @@ class Step:
     def __call__(self, index, rate, run):
         """Learn from the rows at `index` with a learning rate."""
         lanes = self.rule.lanes(_length(index))
+        for seen in self.touched:  # there may be fewer lanes than in the last step
+            seen.clear()
         calls = [
             partial(self.collect, number, lane, index, rate)
             for number, lane in enumerate(lanes)
         ]
         squares = sum(run(calls))
-        owned = {network for lane in lanes for network in lane.owns}
-        self.update(squares, rate, owned, gain=self._gain(rate))
+        self.update(squares, rate, gain=self._gain(rate))
 
     def _gain(self, rate):
         """Return the factor of every residual: the rate where they make up the step."""
         return rate if self.adds_up else 1.0
 
-    def update(self, squares, rate, owned=(), gain=1.0):
-        """Learn from the gradients that the lanes have collected.
+    def update(self, squares, rate, gain=1.0):
+        """Learn from what the lanes have collected.
 
         Parameters
         ----------
         squares : ndarray of shape (n_features,) or 0
         rate : float
 
-        owned : collection of str
-            Networks whose lane has turned their gradients into steps.
-
         gain : float, default=1.0
             What the gradients have been multiplied by.
         """
-        rest = [network for network in NETWORKS if network not in owned]
-        for network in rest:
-            self._merge(network, gain)
+        rest = dict.fromkeys(key for seen in self.touched for key in seen)
+        rest = [key for key in rest if key not in self.steps]
+        gradients = {key: self._merge(key, gain) for key in rest}
         if self.rule.shares_weights:
-            self._share()
-        for network in rest:
-            self._prepare(network, rate / gain)
-        for network in NETWORKS:
-            self._apply(network, squares)
+            self._share(gradients)
+        for key, gradient in gradients.items():
+            self._prepare(key, gradient, rate / gain)
+        for (network, number), step in self.steps.items():
+            layer = getattr(self.state.machine, network)[number]
+            mean_squares = None if layer.units.binary else squares
+            self.apply(layer, step, mean_squares, self.variance_floor)
+        self.steps.clear()
         self.state.n_steps += 1
 
     def collect(self, number, lane, index, rate):
-        """Fill gradients[number] from a lane; return its squared residuals, or 0."""
+        """Fill touched[number] from a lane; return its squared residuals, or 0."""
         machine, scratch = self.state.machine, self.scratch[number]
-        stream, gradients = self.streams[number], self.gradients[number]
+        stream, seen = self.streams[number], self.touched[number]
         n_rows, gain = _length(index), self._gain(rate)
         weight = gain / n_rows
-        seen = self.touched[number]
-        seen.clear()
         squares = 0.0
         for name, part in lane.phases:
             n_part = part.stop - part.start
@@ -199,30 +198,33 @@ class Step:
             phase = getattr(self.rule, name)
             for regression in phase(machine, data, stream, scratch, weight):
                 key = regression[:2]
-                if key not in gradients:
-                    gradients[key] = self._gradient(number, lane, *key)
                 first = key not in seen
-                self.direction.accumulate(
-                    regression, gradients[key], scratch, first=first
-                )
-                seen.add(key)
+                if first:
+                    seen[key] = self._gradient(number, lane, key)
+                self.direction.accumulate(regression, seen[key], scratch, first=first)
                 if regression.squares is not None:
                     squares = squares + regression.squares
-        for network in lane.owns:
-            self._merge(network, gain)
-            self._prepare(network, rate / gain)
+        for key in seen:
+            if key[0] in lane.owns:
+                self._prepare(key, self._merge(key, gain), rate / gain)
         return squares / gain
 
-    def _gradient(self, number, lane, network, index):
+    def _gradient(self, number, lane, key):
         """Return what a lane adds the regressions of a layer to.
 
         The first lane of those that teach a network adds to the step itself.
         """
-        layer = getattr(self.state.machine, network)[index]
-        if self.adds_up and (number == 0 or network in lane.owns):
-            memory = self.state.memory[network][index]
-            return self.optimizer.running(self.direction.gradient(layer), memory)
-        return self.direction.gradient(layer)
+        network, index = key
+        running = self.adds_up and (number == 0 or network in lane.owns)
+        gradients = self.gradients[number]
+        if (key, running) not in gradients:
+            layer = getattr(self.state.machine, network)[index]
+            found = self.direction.gradient(layer)
+            if running:
+                memory = self.state.memory[network][index]
+                found = self.optimizer.running(found, memory)
+            gradients[key, running] = found
+        return gradients[key, running]
 
     def _load(self, index, n_rows, stream, scratch):
         """Return the rows at `index`, drawn to binary where they are means."""
@@ -234,49 +236,39 @@ class Step:
             np.greater(stream.noise(shape, x.dtype), x, out=x)
         return x
 
-    def _merge(self, network, gain):
-        """Add up the lanes' gradients of a network, and `gain` times the penalty's."""
-        for number, layer in enumerate(getattr(self.state.machine, network)):
-            found = self._found((network, number))
-            if not found:
-                continue  # both shares are 0: nothing teaches this network
-            gradient = self.direction.merge(found)
-            if network in TRIANGULAR:
-                # No unit sees itself or one that comes after it.
-                gradient.weights[...] = np.triu(gradient.weights, 1)
-            if not self.state.n_steps % self.penalty.every:
-                given = layer.weights, gradient.weights
-                self.penalty.pull(network, number, *given, gain)
+    def _merge(self, key, gain):
+        """Return the sum of the lanes' gradients, and `gain` times the penalty's."""
+        network, number = key
+        gradient = self.direction.merge(self._found(key))
+        if network in TRIANGULAR:
+            # No unit sees itself or one that comes after it.
+            gradient.weights[...] = np.triu(gradient.weights, 1)
+        if not self.state.n_steps % self.penalty.every:
+            layer = getattr(self.state.machine, network)[number]
+            given = layer.weights, gradient.weights
+            self.penalty.pull(network, number, *given, gain)
+        return gradient
 
-    def _share(self):
+    def _share(self, gradients):
         """Give both networks' weights the sum of their gradients."""
         for number in range(len(self.state.machine.recognition)):
-            up = self._found(("recognition", number))[0].weights
-            down = self._found(("generative", number))[0].weights
+            up = gradients["recognition", number].weights
+            down = gradients["generative", number].weights
             up += down.T
             down[...] = up.T
 
-    def _prepare(self, network, rate):
-        """Turn a network's gradients into steps."""
-        for number, memory in enumerate(self.state.memory[network]):
-            for gradient in self._found((network, number))[:1]:
-                self.direction.precondition(network, number, gradient)
-                step = self.optimizer.prepare(gradient, memory, rate)
-                self.direction.finish(network, number, step)
-                self.steps[network, number] = step
+    def _prepare(self, key, gradient, rate):
+        """Turn a layer's gradient into its step."""
+        network, number = key
+        self.direction.precondition(network, number, gradient)
+        memory = self.state.memory[network][number]
+        step = self.optimizer.prepare(gradient, memory, rate)
+        self.direction.finish(network, number, step)
+        self.steps[key] = step
 
     def _found(self, key):
         """Return the gradients of a layer that this step's lanes have filled."""
-        lanes = zip(self.gradients, self.touched, strict=True)
-        return [gradients[key] for gradients, seen in lanes if key in seen]
-
-    def _apply(self, network, squares):
-        """Add a network's steps to its parameters."""
-        for number, layer in enumerate(getattr(self.state.machine, network)):
-            key = network, number
-            if self._found(key):
-                mean_squares = None if layer.units.binary else squares
-                self.apply(layer, self.steps[key], mean_squares, self.variance_floor)
+        return [seen[key] for seen in self.touched if key in seen]
 
 
 def _length(index):

@@ -1,5 +1,7 @@
 """Learning is real: known distributions are learned to a stated divergence."""
 
+import itertools
+
 import numpy as np
 import oracles
 import pytest
@@ -102,12 +104,15 @@ def test_digits_score_beats_independent_pixels_by_far(binary, seed):
 def test_lateral_connections_tighten_the_bound():
     # Strokes explain each other away: independent units cannot say so.
     X = (load_digits().data >= 8).astype(np.float32)
-    gaps = {}
-    for lateral in (False, True):
+    gaps = {False: [], True: []}
+    for lateral, seed in itertools.product(gaps, range(3)):
         machine = HelmholtzMachine(
-            (10,), lateral=lateral, max_iter=30, random_state=0
+            (10,), lateral=lateral, max_iter=30, random_state=seed
         ).fit(X[:1400])
         exact = machine.exact_log_likelihood(X[1400:]).mean()
-        gaps[lateral] = exact - machine.set_params(n_score_samples=10).score(X[1400:])
-    # 0.46 to 0.68 of it over three seeds.
-    assert 0 < gaps[True] < 0.8 * gaps[False]
+        bound = machine.set_params(n_score_samples=10).score(X[1400:])
+        gaps[lateral].append(exact - bound)
+    # A single seed's gap falls to 0.4 to 1.1 of what it was, two thirds on average:
+    # three seeds' mean difference is 3.4 standard errors.
+    assert 0 < min(gaps[True])
+    assert np.mean(gaps[True]) < np.mean(gaps[False])

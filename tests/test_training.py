@@ -90,6 +90,25 @@ def test_step_is_the_rate_times_the_mean_gradient_of_its_rows(index, penalty):
     np.testing.assert_array_equal(machine.generative[1].bias, before.generative[1].bias)
 
 
+@pytest.mark.parametrize("wake_share", [0.0, 0.5])
+@pytest.mark.parametrize("rule", LEARNING_RULES)
+def test_steps_know_nothing_of_the_rows_before(rule, wake_share):
+    """One row has other lanes than many, where each takes half of the rows."""
+    X, found = binary_rows(17, 4), []
+    for anew in (False, True):
+        machine = random_machine((4, 3))
+        given = machine, X, LEARNING_RULES[rule](2, wake_share, 0.5)
+        step = make_step(*given)
+        for rows in (slice(0, 8), slice(8, 9), slice(9, 17)):
+            if anew:
+                streams = step.streams
+                step = make_step(*given)
+                step.streams = streams
+            step(rows, 0.1, run_in_turn)
+        found.append(np.concatenate([array.ravel() for array in machine.arrays()]))
+    np.testing.assert_array_equal(*found)
+
+
 def test_variance_moves_towards_the_mean_squares_of_all_lanes():
     X = np.random.default_rng(1).normal(0, 3, (20, 4))
     machine = random_machine((4, 2), gaussian=True)
