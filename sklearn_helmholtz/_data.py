@@ -90,6 +90,16 @@ class Rows:
         # mode="clip" writes to out directly; the positions are in range.
         return np.take(self.X, index, axis=0, out=out, mode="clip")
 
+    def sums(self, index):
+        """Return the column sums of the rows at a slice or at positions, float64."""
+        if not sp.issparse(self.X) or self.location is not None:
+            return self.take(index).sum(axis=0, dtype=np.float64)
+        if self.positions is not None:
+            index = self.positions[index]
+        part = self.X[index]
+        values = np.clip(part.data, 0, 1) if self.clip else part.data
+        return np.bincount(part.indices, values, self.n_features)
+
     def blocks(self, size):
         """Yield slices that cover the rows, `size` at a time."""
         for start in range(0, self.n_rows, size):

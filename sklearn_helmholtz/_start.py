@@ -144,7 +144,7 @@ def _mean(rows, block_size=BLOCK_ROWS):
     """Return the mean row, summed in float64."""
     total = np.zeros(rows.n_features)
     for part in rows.blocks(block_size):
-        total += rows.take(part).sum(axis=0, dtype=np.float64)
+        total += rows.sums(part)
     return total / rows.n_rows
 
 

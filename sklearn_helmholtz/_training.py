@@ -10,10 +10,13 @@ from functools import partial
 import numpy as np
 
 from ._belief_network import TRIANGULAR, Machine, Scratch
+from ._parallel import run_in_turn
 from ._random import NOISE_RANGE, Stream
 
 NETWORKS = Machine._fields
 
+#: Bytes from which on a layer's step is worth a thread of its own.
+_LARGE_LAYER = 3 * 2**20
 #: Logits and standardised means never come near this unless training diverges.
 _LARGEST_PARAMETER = 1e10
 
@@ -152,13 +155,13 @@ class Step:
             for number, lane in enumerate(lanes)
         ]
         squares = sum(run(calls))
-        self.update(squares, rate, gain=self._gain(rate))
+        self.update(squares, rate, gain=self._gain(rate), run=run)
 
     def _gain(self, rate):
         """Return the factor of every residual: the rate where they make up the step."""
         return rate if self.adds_up else 1.0
 
-    def update(self, squares, rate, gain=1.0):
+    def update(self, squares, rate, gain=1.0, run=run_in_turn):
         """Learn from what the lanes have collected.
 
         Parameters
@@ -168,6 +171,9 @@ class Step:
 
         gain : float, default=1.0
             What the gradients have been multiplied by.
+
+        run : callable, default=run_in_turn
+            Runs a list of calls.
         """
         rest = dict.fromkeys(key for seen in self.touched for key in seen)
         rest = [key for key in rest if key not in self.steps]
@@ -176,10 +182,7 @@ class Step:
             self._share(gradients)
         for key, gradient in gradients.items():
             self._prepare(key, gradient, rate / gain)
-        for (network, number), step in self.steps.items():
-            layer = getattr(self.state.machine, network)[number]
-            mean_squares = None if layer.units.binary else squares
-            self.apply(layer, step, mean_squares, self.variance_floor)
+        self._apply(squares, run)
         self.steps.clear()
         self.state.n_steps += 1
 
@@ -265,6 +268,20 @@ class Step:
         step = self.optimizer.prepare(gradient, memory, rate)
         self.direction.finish(network, number, step)
         self.steps[key] = step
+
+    def _apply(self, squares, run):
+        """Add the steps to the parameters, large layers side by side."""
+        large = []
+        for (network, number), step in self.steps.items():
+            layer = getattr(self.state.machine, network)[number]
+            mean_squares = None if layer.units.binary else squares
+            given = layer, step, mean_squares, self.variance_floor
+            if layer.weights.nbytes > _LARGE_LAYER:
+                large.append(partial(self.apply, *given))
+            else:
+                self.apply(*given)
+        if large:
+            run(large)
 
     def _found(self, key):
         """Return the gradients of a layer that this step's lanes have filled."""

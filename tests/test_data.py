@@ -36,6 +36,11 @@ def test_blocks_are_the_rows_moved_and_scaled(kind, with_out):
             found = rows.take(index, out=out)
             np.testing.assert_allclose(found, expected)
             assert out is None or found is out
+            np.testing.assert_allclose(rows.sums(index), expected.sum(axis=0))
+            np.testing.assert_allclose(
+                rows.subset(np.arange(50)[index]).sums(slice(0, len(expected))),
+                expected.sum(axis=0),
+            )
             np.testing.assert_allclose(
                 rows.subset(np.array([4, 2])).take(slice(0, 2)),
                 rows.take(np.array([4, 2])),
