@@ -112,7 +112,7 @@ def annealed_rows(machine, rows, n_chains, n_temperatures, n_moves, team, seed=0
     """
 
     def score(x):
-        keys = row_keys(x.astype(np.float64, copy=False))
+        keys = row_keys(x)
 
         def weigh(chains):
             rng = RowStream(keys, chains, seed)

@@ -177,7 +177,7 @@ def estimate(machine, x, n_particles, seed=0):
     seed : int
         Another value gives independent noise.
     """
-    keys = row_keys(x.astype(np.float64, copy=False))
+    keys = row_keys(x)
     first = machine.recognition[0]
     first_logits = first.logits(x.astype(first.weights.dtype, copy=False))
 
@@ -249,7 +249,7 @@ def estimate_in_blocks(score, rows, n_particles, team, *, block_states=BLOCK_STA
         for whole, values in zip(found, block, strict=True):
             whole[part] = values
 
-    size = max(1, block_states // n_particles, block_states // 8)
+    size = max(1, block_states // n_particles, block_states // 16)
     team.map_blocks(score_part, list(rows.blocks(size)))
     return found
 

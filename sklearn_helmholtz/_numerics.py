@@ -47,16 +47,18 @@ def softplus_sum(a, grown=None):
 
 def _log_of_products(terms):
     """Return the sum over the last axis of log(terms), infinite on overflow."""
+    out = None
     with np.errstate(over="ignore"):
         for _ in range(2):
             half, odd = divmod(terms.shape[-1], 2)
             if not half:
                 break
-            product = terms[..., :half] * terms[..., half : 2 * half]
+            first, second = terms[..., :half], terms[..., half : 2 * half]
+            product = np.multiply(first, second, out=None if out is None else first)
             if odd:
                 product[..., 0] *= terms[..., -1]
-            terms = product
-    return row_sum(np.log(terms))
+            terms = out = product  # from here on the memory is our own
+    return row_sum(np.log(terms, out=out))
 
 
 def _softplus_sum_of_any(a):

@@ -28,6 +28,17 @@ def _release():
         clear(force=True)
 
 
+@cache
+def _keep_freed_memory():
+    """Let the C library keep freed memory for the next block of rows.
+
+    glibc's gives back what is free at the end of a heap beyond twice the largest array
+    that it has ever mapped, and that was freed. Where that is little, each block would
+    have its temporaries' pages from the system anew, for half as much time again.
+    """
+    np.empty(2**24, dtype=np.uint8)
+
+
 class _SharedLimit:
     """One limit of BLAS to one thread, for all in the process that ask at once.
 
@@ -185,6 +196,7 @@ def workers(n_jobs):
         whose BLAS has been limited (a joblib worker's) gets no more than it was
         given.
     """
+    _keep_freed_memory()
     with one_blas_thread() as blas_threads, quiet():
         n_threads = blas_threads if n_jobs is None else effective_n_jobs(n_jobs)
         if n_threads < 2:

@@ -72,7 +72,7 @@ def measure(machine, x):
     machine : Machine
     x : ndarray of shape (n_rows, n_features)
     """
-    rng = RowStream(row_keys(x.astype(np.float64)), range(1))
+    rng = RowStream(row_keys(x), range(1))
     states = up_pass(machine, x, rng, Scratch(machine.dtype))
     found = {}
     for number, child in enumerate(states[:-1]):

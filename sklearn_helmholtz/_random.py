@@ -13,6 +13,8 @@ from functools import lru_cache
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ._numerics import row_blocks
+
 #: Bits over this are in (0, 1).
 FULL_RANGE = 2.0**32
 #: And noise over this.
@@ -110,13 +112,15 @@ def row_keys(X):
 
     Parameters
     ----------
-    X : ndarray of shape (n_rows, n_features), float64
+    X : ndarray of shape (n_rows, n_features)
     """
-    on_grid = X * _GRID
-    np.rint(on_grid, out=on_grid)
-    np.clip(on_grid, -_GRID_LIMIT, _GRID_LIMIT, out=on_grid)
-    sums = np.dot(on_grid, _multipliers(X.shape[1])).astype(np.int64)
-    low, high = sums.view(np.uint64).T
+    sums = np.empty((len(X), 2))
+    for rows, out in row_blocks(X, sums):
+        on_grid = np.multiply(rows, _GRID, dtype=np.float64)
+        np.rint(on_grid, out=on_grid)
+        np.clip(on_grid, -_GRID_LIMIT, _GRID_LIMIT, out=on_grid)
+        np.dot(on_grid, _multipliers(X.shape[1]), out=out)
+    low, high = sums.astype(np.int64).view(np.uint64).T
     return _mix64(low + _mix64(high))
 
 

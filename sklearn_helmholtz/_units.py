@@ -75,7 +75,9 @@ class Bernoulli:
         if logits.ndim < states.ndim:  # shared by many states; never a matter of size
             return row_dot(states, logits) - softplus_sum(logits)
         away, rest = self._away(states)
-        log_prob = -softplus_sum(away * logits)
+        # Large temporaries may each be memory fresh from the system.
+        out = away if away.shape == logits.shape else None
+        log_prob = -softplus_sum(np.multiply(away, logits, out=out))
         return log_prob if rest is None else log_prob + row_dot(rest, logits)
 
     def _away(self, states):
@@ -89,7 +91,7 @@ class Bernoulli:
             on = (states > 0.5).astype(states.dtype)
             rest = states - on
             rest = rest if rest.any() else None
-        away = -2 * on
+        away = np.multiply(on, -2, out=on if self.grey else None)
         away += 1
         return away, rest
 
