@@ -34,8 +34,13 @@ DIVERGED = (
     "learning_rate."
 )
 
-#: Below this many multiplications a step is too short to share among threads.
+#: Below this many multiplications, in float32, a step is too short to share among
+#: threads: at each call into NumPy they hand Python's lock to each other.
 _SMALL_STEP = 1.5e7
+#: The passes over the parameters take as long as products of so many rows.
+_ROWS_OF_PASSES = 20
+#: So many times as many calls as one particle has several, or one that moves.
+_CALLS_OF_PARTICLES = 3
 #: Between how many epochs max_iter="auto" chooses, by the number of steps in them.
 _LEAST_EPOCHS = 50
 _MOST_EPOCHS = 200
@@ -299,10 +304,13 @@ class Fitting:
     def _runner(self, team, step):
         """Return what runs a step's lanes: threads only where they pay."""
         sizes = [layer.bias.shape[0] for layer in step.state.machine.generative]
-        n_rows = min(self.batch_size, step.rows.n_rows)
+        n_rows, rule = min(self.batch_size, step.rows.n_rows), step.rule
         products = sum(a * b for a, b in pairwise(sizes))
-        work = 3 * n_rows * products * step.rule.n_particles
-        return run_in_turn if work < _SMALL_STEP else team.run
+        work = 3 * products * (n_rows * rule.n_particles + _ROWS_OF_PASSES)
+        work *= step.state.machine.dtype.itemsize / np.dtype(np.float32).itemsize
+        several = rule.n_particles > 1 or rule.n_moves
+        enough = _SMALL_STEP * (_CALLS_OF_PARTICLES if several else 1)
+        return run_in_turn if work < enough else team.run
 
     def _partial_fit(self, X):
         """Train for one pass over rows as they come."""

@@ -483,6 +483,11 @@ class ContrastiveDivergence(LearningRule):
     usual_penalty = 1.5e-4
     least_steps = 0
 
+    def __init__(
+        self, n_particles, wake_share, sleep_share, n_moves=0, *, informed=False
+    ):
+        super().__init__(1, wake_share=1.0, sleep_share=0.0, informed=informed)
+
     def lanes(self, n_rows):
         """Return lanes that take half of the rows each."""
         return _halves(n_rows, "wake")
