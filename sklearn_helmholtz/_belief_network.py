@@ -113,6 +113,9 @@ class Machine(NamedTuple):
         return logits + self.lateral[index].logits_of_particles(states)
 
 
+#: The networks that give states top-down, and those that give them bottom-up.
+TOP_DOWN = "generative", "autoregressive"
+BOTTOM_UP = "recognition", "lateral"
 #: The networks whose weights are strictly upper triangular.
 TRIANGULAR = "lateral", "autoregressive"
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._belief_network import down_pass, up_pass
+from ._belief_network import BOTTOM_UP, TOP_DOWN, down_pass, up_pass
 from ._moves import refine
 from ._numerics import column_mean, normalised_weights
 from ._random import choose, uniforms
@@ -436,8 +436,8 @@ class LearningRule:
             rows = slice(0, n_rows)
             shared = bool(self.wake_share)
             return [
-                Lane((("wake", rows),), ("generative", "autoregressive")),
-                Lane((("sleep", rows),), () if shared else ("recognition", "lateral")),
+                Lane((("wake", rows),), TOP_DOWN),
+                Lane((("sleep", rows),), () if shared else BOTTOM_UP),
             ]
         return _halves(n_rows, "wake", "sleep")
 

@@ -9,14 +9,14 @@ from functools import partial
 
 import numpy as np
 
-from ._belief_network import TRIANGULAR, Machine, Scratch
+from ._belief_network import BOTTOM_UP, TOP_DOWN, TRIANGULAR, Machine, Scratch
 from ._parallel import run_in_turn
 from ._random import NOISE_RANGE, Stream
 
 NETWORKS = Machine._fields
 
-#: Bytes from which on a layer's step is worth a thread of its own.
-_LARGE_LAYER = 3 * 2**20
+#: Bytes of a layer from which on adding the steps is worth two threads.
+_LARGE_LAYER = 2**20
 #: Logits and standardised means never come near this unless training diverges.
 _LARGEST_PARAMETER = 1e10
 
@@ -270,18 +270,23 @@ class Step:
         self.steps[key] = step
 
     def _apply(self, squares, run):
-        """Add the steps to the parameters, large layers side by side."""
-        large = []
+        """Add the steps to the parameters, those of large layers side by side.
+
+        Networks are in the order of the lanes that own them, so that their threads
+        meet the steps in their own processors' caches.
+        """
+        sizes = [step.weights.nbytes for step in self.steps.values()]
+        if max(sizes, default=0) < _LARGE_LAYER:
+            run = run_in_turn
+        run([partial(self._apply_to, side, squares) for side in (TOP_DOWN, BOTTOM_UP)])
+
+    def _apply_to(self, networks, squares):
+        """Add the steps of some networks to their parameters."""
         for (network, number), step in self.steps.items():
-            layer = getattr(self.state.machine, network)[number]
-            mean_squares = None if layer.units.binary else squares
-            given = layer, step, mean_squares, self.variance_floor
-            if layer.weights.nbytes > _LARGE_LAYER:
-                large.append(partial(self.apply, *given))
-            else:
-                self.apply(*given)
-        if large:
-            run(large)
+            if network in networks:
+                layer = getattr(self.state.machine, network)[number]
+                mean_squares = None if layer.units.binary else squares
+                self.apply(layer, step, mean_squares, self.variance_floor)
 
     def _found(self, key):
         """Return the gradients of a layer that this step's lanes have filled."""
