@@ -84,7 +84,7 @@ def annealed_log_weights(machine, x, n_temperatures, n_moves, rng):
 
     rng : RowStream
     """
-    means = np.clip(up_means(machine, x)[0], _LEAST_MEAN, 1 - _LEAST_MEAN)
+    means = np.clip(up_means(machine, x, 1)[0], _LEAST_MEAN, 1 - _LEAST_MEAN)
     path = _Path(machine, x, np.log(means / (1 - means)), rng)
     total = path.log_ratio().astype(np.float64)
     for step in range(1, n_temperatures):

@@ -139,7 +139,8 @@ class HelmholtzMachine(
         `optimizer="adam"`.
 
     momentum : float, default=0.9
-        Decay of the running gradient, in [0, 1); for "adam" its beta_1.
+        How much of its last step, in [0, 1), "sgd" adds to the next; for "adam" its
+        beta_1.
 
     learning_rate_schedule : {"constant", "linear", "invscaling"}, default="linear"
         "linear" goes down to 0 at the end of `max_iter`; "invscaling" divides
@@ -661,8 +662,10 @@ class HelmholtzMachine(
         codes = np.empty((rows.n_rows, self._n_features_out), dtype=self._dtype)
 
         def code(part):
-            means = up_means(machine, rows.take(part))
-            np.concatenate([means[i] for i in layers], axis=1, out=codes[part])
+            out = codes[part] if len(layers) == 1 else None
+            means = up_means(machine, rows.take(part), layers[-1] + 1, out)
+            if out is None:
+                np.concatenate([means[i] for i in layers], axis=1, out=codes[part])
 
         with workers(self.n_jobs) as team:
             team.map_blocks(code, list(rows.blocks(_BLOCK_ROWS)))

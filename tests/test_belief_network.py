@@ -104,6 +104,19 @@ def test_means_pass_through_layers_as_probabilities():
     np.testing.assert_allclose(down[0], states)
 
 
+@pytest.mark.parametrize("lateral", [False, True])
+@pytest.mark.parametrize("n_layers", [1, 2, 3, None])
+def test_means_of_some_layers_are_the_first_of_all(n_layers, lateral):
+    machine = random_machine((4, 3, 3, 3), lateral=lateral)
+    x = np.random.default_rng(0).random((5, 4))
+    expected = up_means(machine, x)[:n_layers]
+    out = np.empty((5, 3))
+    found = up_means(machine, x, n_layers, out)
+    assert found[-1] is out
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_lateral_means_see_the_means_before_them():
     machine = random_machine((2, 3), lateral=True)
     recognition, lateral = machine.recognition[0], machine.lateral[0]
