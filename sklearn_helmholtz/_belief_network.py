@@ -176,7 +176,7 @@ def down_pass(generative, n_rows, rng, scratch, top=None):
     return states[::-1]
 
 
-def up_means(machine, x, n_layers=None, out=None):
+def up_means(machine, x, n_layers=None):
     """Return the means of the hidden layers, bottom-up, given the last's means.
 
     Units that see others in their layer see their means, too.
@@ -188,22 +188,16 @@ def up_means(machine, x, n_layers=None, out=None):
 
     n_layers : int, default=None
         So many layers; all of them if None.
-
-    out : ndarray of shape (n_rows, n_units), default=None
-        Takes the means of the last of these.
     """
-    means, layers = [], machine.recognition[:n_layers]
-    for index, layer in enumerate(layers):
-        into = out if index == len(layers) - 1 else None
-        logits = layer.logits(means[-1] if means else x, out=into)
+    means = []
+    for index, layer in enumerate(machine.recognition[:n_layers]):
+        logits = layer.logits(means[-1] if means else x)
         if machine.lateral:
             lateral = machine.lateral[index]
             logits += lateral.bias
-            found = means_in_turn(layer.units, logits, lateral.weights)
-            np.copyto(logits, found)
+            means.append(means_in_turn(layer.units, logits, lateral.weights))
         else:
-            layer.units.mean(logits, out=logits)
-        means.append(logits)
+            means.append(layer.units.mean(logits, out=logits))
     return means
 
 

@@ -662,10 +662,8 @@ class HelmholtzMachine(
         codes = np.empty((rows.n_rows, self._n_features_out), dtype=self._dtype)
 
         def code(part):
-            out = codes[part] if len(layers) == 1 else None
-            means = up_means(machine, rows.take(part), layers[-1] + 1, out)
-            if out is None:
-                np.concatenate([means[i] for i in layers], axis=1, out=codes[part])
+            means = up_means(machine, rows.take(part), layers[-1] + 1)
+            np.concatenate([means[i] for i in layers], axis=1, out=codes[part])
 
         with workers(self.n_jobs) as team:
             team.map_blocks(code, list(rows.blocks(_BLOCK_ROWS)))
