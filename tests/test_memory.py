@@ -1,5 +1,8 @@
 """Memory: what a fit allocates beyond its data is a few copies of the parameters."""
 
+import platform
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -34,14 +37,16 @@ def peak(X, batch_size, **parameters):
 @pytest.mark.parametrize(
     ("parameters", "copies", "mapped"),
     [
-        # Parameters, memory, the kept copy, gradients.
-        (WAKE_SLEEP, 4, False),
-        (WAKE_SLEEP | {"early_stopping": True}, 4, False),
+        # Parameters, memory, the kept copy.
+        (WAKE_SLEEP, 3, False),
+        (WAKE_SLEEP | {"early_stopping": True}, 3, False),
+        # Twice the memory, and gradients.
         (WAKE_SLEEP | {"optimizer": "adam", "learning_rate": 0.01}, 5, False),
-        # Gradients of two lanes.
-        ({}, 5, False),
+        # Gradients of the second lane.
+        ({}, 4, False),
+        ({"early_stopping": True}, 4, True),
+        # Gradients of both.
         ({"learning_rule": "contrastive-divergence"}, 5, False),
-        ({"early_stopping": True}, 5, True),
     ],
 )
 def test_fit_takes_few_copies_of_the_parameters(parameters, copies, mapped, tmp_path):
@@ -52,7 +57,8 @@ def test_fit_takes_few_copies_of_the_parameters(parameters, copies, mapped, tmp_
         X = np.load(tmp_path / "X.npy", mmap_mode="r")
     # The states in work are proportional to the minibatch: its size is taken to 0.
     small, large = (peak(X, batch_size, **parameters) for batch_size in (64, 128))
-    assert 2 * small - large < (copies + 0.5) * PARAMETERS
+    # In both lanes a product is added by halves of a network.
+    assert 2 * small - large < (copies + 0.5 + 0.25) * PARAMETERS
 
 
 def test_fit_takes_no_more_for_more_rows():
@@ -73,3 +79,31 @@ def test_fit_takes_no_more_for_more_rows():
     extra(1000)
     # Their order, in a few copies, is all that may grow: X's rows are 400 bytes.
     assert extra(4000) - extra(1000) < 3000 * 40
+
+
+#: Rows that are built without a large array being freed, scored twice.
+PAGE_FAULTS = """
+import resource
+import numpy as np
+from sklearn_helmholtz import HelmholtzMachine
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+X, rng = np.zeros((3000, 784), np.float32), np.random.default_rng(0)
+for row in X:
+    row[:] = rng.random(784) < 0.2
+machine = HelmholtzMachine(500, max_iter=1, n_score_samples=1, n_jobs=1).fit(X[:200])
+machine.score_samples(X)
+before = faults()
+machine.score_samples(X)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="It is glibc's malloc.")
+def test_scores_meet_memory_that_is_there():
+    """Without care a block of rows has thousands of pages from the system anew."""
+    command = [sys.executable, "-c", PAGE_FAULTS]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert int(found.stdout) < 300
