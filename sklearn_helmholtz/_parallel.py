@@ -34,7 +34,8 @@ def _keep_freed_memory():
 
     glibc's gives back what is free at the end of a heap beyond twice the largest array
     that it has ever mapped, and that was freed. Where that is little, each block would
-    have its temporaries' pages from the system anew, for half as much time again.
+    have its temporaries' pages from the system anew, for half as much time again. (A
+    MALLOC_TRIM_THRESHOLD_ that is set, as Dask does for its workers, stays as it is.)
     """
     np.empty(2**24, dtype=np.uint8)
 
