@@ -1,7 +1,9 @@
 """Rows of the user's data as dense minibatches in the machine's own units."""
 
 import copy
+import math
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -101,9 +103,8 @@ class Rows:
         return np.bincount(part.indices, values, self.n_features)
 
     def blocks(self, size):
-        """Yield slices that cover the rows, `size` at a time."""
-        for start in range(0, self.n_rows, size):
-            yield slice(start, min(start + size, self.n_rows))
+        """Return slices that cover the rows, see :func:`blocks`."""
+        return blocks(self.n_rows, size)
 
     def subset(self, positions):
         """Return some of the rows, as Rows of the same X: nothing is copied."""
@@ -118,6 +119,17 @@ class Rows:
         found = copy.copy(self)
         found.location, found.scale, found.clip = location, scale, clip
         return found
+
+
+def blocks(n_rows, size):
+    """Return slices that cover so many rows, up to `size` at a time.
+
+    If there are several, their number is even, so that two threads have as much to do.
+    """
+    n_blocks = max(1, math.ceil(n_rows / size))
+    n_blocks += n_blocks > 1 and n_blocks % 2
+    bounds = [n_rows * number // n_blocks for number in range(n_blocks + 1)]
+    return [slice(*ends) for ends in pairwise(bounds)]
 
 
 def refuse_hidden_values(X):

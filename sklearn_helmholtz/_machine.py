@@ -21,9 +21,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._annealing import annealed_rows
-from ._belief_network import down_mean, down_pass, up_means
+from ._belief_network import down_mean, down_pass, up_means, work_of
 from ._conditional import fill_in
-from ._data import Rows, refuse_hidden_values
+from ._data import Rows, blocks, refuse_hidden_values
 from ._directions import DIRECTIONS
 from ._fitted import machine_of
 from ._fitting import AllOrNothing, Fitting
@@ -665,8 +665,9 @@ class HelmholtzMachine(
             means = up_means(machine, rows.take(part), layers[-1] + 1)
             np.concatenate([means[i] for i in layers], axis=1, out=codes[part])
 
+        work = rows.n_rows * work_of(machine.recognition)
         with workers(self.n_jobs) as team:
-            team.map_blocks(code, list(rows.blocks(_BLOCK_ROWS)))
+            team.map_blocks(code, rows.blocks(_BLOCK_ROWS), work)
         return codes
 
     def inverse_transform(self, X):
@@ -782,7 +783,7 @@ class HelmholtzMachine(
         )
         missing = np.isnan(X)
         rows = self._rows(np.where(missing, getattr(self, "location_", 0.5), X))
-        parts = list(rows.blocks(_BLOCK_ROWS // 2))
+        parts = rows.blocks(_BLOCK_ROWS // 2)
         generators = make_generators(random_state, len(parts))
         machine = machine_of(self)
         filled = np.empty_like(rows.X)
@@ -862,12 +863,9 @@ class HelmholtzMachine(
         check_is_fitted(self)
         n_rows = positive("n_samples", n_samples)
         generative = machine_of(self).top_down
-        blocks = [
-            slice(start, min(start + _BLOCK_ROWS, n_rows))
-            for start in range(0, n_rows, _BLOCK_ROWS)
-        ]
+        parts = blocks(n_rows, _BLOCK_ROWS)
         # A generator a block, so that blocks may be drawn in any thread.
-        generators = make_generators(random_state, len(blocks))
+        generators = make_generators(random_state, len(parts))
         states = [
             np.empty((n_rows, len(layer.bias)), dtype=self._dtype)
             for layer in generative[:n_layers]
@@ -887,7 +885,8 @@ class HelmholtzMachine(
             down_pass(generative, n_part, Stream(generator), own)
 
         with workers(self.n_jobs) as team:
-            team.map_blocks(dream, list(zip(blocks, generators, strict=True)))
+            work = n_rows * work_of(generative)
+            team.map_blocks(dream, list(zip(parts, generators, strict=True)), work)
         return states
 
     def _to_data(self, visible):

@@ -177,9 +177,14 @@ class Workers:
             finish(partial(wait, futures))
         return [*(future.result() for future in futures), result]
 
-    def map_blocks(self, function, blocks):
-        """Call function on every block, each thread taking its share of them."""
-        shares = [blocks[first :: self.n_threads] for first in range(self.n_threads)]
+    def map_blocks(self, function, blocks, work=np.inf):
+        """Call function on every block, each thread taking its share of them.
+
+        Unless there is so little work, in multiplications, that one thread does it
+        sooner.
+        """
+        n_threads = 1 if work < _LITTLE_WORK else self.n_threads
+        shares = [blocks[first::n_threads] for first in range(n_threads)]
         calls = [partial(_for_each, function, share) for share in shares if share]
         if calls:
             self.run(calls)
@@ -220,6 +225,8 @@ def _for_each(function, blocks):
         function(block)
 
 
+#: To start a thread takes as long as so many multiplications of float32.
+_LITTLE_WORK = 6e7
 _QUIET = {"over": "ignore", "invalid": "ignore"}
 
 

@@ -14,6 +14,12 @@ def stream(seed=0):
     return Stream(np.random.Generator(np.random.SFC64(seed)))
 
 
+def share_all_work(patch):
+    """Have threads share what is so little that one does it sooner."""
+    patch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+    patch.setattr("sklearn_helmholtz._parallel._LITTLE_WORK", 0)
+
+
 def random_machine(
     sizes,
     seed=0,

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import threadpoolctl
-from helpers import binary_rows, parameters
+from helpers import binary_rows, parameters, share_all_work
 from joblib import Parallel, cpu_count, delayed
 
 from sklearn_helmholtz import HelmholtzMachine
@@ -23,7 +23,7 @@ LIBRARIES = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_con
 def fit(seed, n_jobs=2):
     """Return the parameters of a machine whose steps are shared among threads."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+        share_all_work(patch)
         machine = HelmholtzMachine(
             (20, 10), max_iter=2, random_state=seed, n_jobs=n_jobs, lateral=seed % 2 > 0
         ).fit(X)
@@ -47,7 +47,7 @@ def blas_threads():
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_machines_in_threads_equal_machines_alone(alone, n_jobs, monkeypatch):
-    monkeypatch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+    share_all_work(monkeypatch)
     before = blas_threads(), threading.active_count()
     with ThreadPoolExecutor(N_MACHINES) as executor:
         found = list(executor.map(fit, range(N_MACHINES), [n_jobs] * N_MACHINES))
@@ -174,7 +174,7 @@ def test_machine_in_a_worker_process_takes_no_more_than_its_share(monkeypatch):
 
 @pytest.mark.parametrize("n_threads", [2, 4])
 def test_machines_in_threads_divide_the_threads_of_blas(n_threads, monkeypatch):
-    monkeypatch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+    share_all_work(monkeypatch)
     with threadpoolctl.threadpool_limits(n_threads, user_api="blas"):
         together = threading.Barrier(N_MACHINES)
 

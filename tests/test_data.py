@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from helpers import binary_rows, parameters
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sklearn_helmholtz import HelmholtzMachine
-from sklearn_helmholtz._data import Rows, is_binary, moments, value_range
+from sklearn_helmholtz._data import Rows, blocks, is_binary, moments, value_range
 from sklearn_helmholtz._start import initial_machine, inside_unit_interval
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
@@ -45,6 +47,17 @@ def test_blocks_are_the_rows_moved_and_scaled(kind, with_out):
                 rows.subset(np.array([4, 2])).take(slice(0, 2)),
                 rows.take(np.array([4, 2])),
             )
+
+
+@given(st.integers(0, 5000), st.integers(1, 700))
+def test_blocks_cover_the_rows_and_are_one_or_an_even_number(n_rows, size):
+    found = blocks(n_rows, size)
+    sizes = [part.stop - part.start for part in found]
+    covered = [row for part in found for row in range(part.start, part.stop)]
+    assert covered == list(range(n_rows))
+    assert len(found) < 2 or len(found) % 2 == 0
+    if sizes:
+        assert max(sizes) <= min(size, min(sizes) + 1)
 
 
 def test_reading_blocks_changes_no_data():

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import threadpoolctl
-from helpers import binary_rows, parameters
+from helpers import binary_rows, parameters, share_all_work
 
 import sklearn_helmholtz
 from sklearn_helmholtz import HelmholtzMachine
@@ -131,7 +131,7 @@ def _threads_and_handler():
     """Make every step use threads; take note of signals."""
     handler = signal.signal(signal.SIGINT, on_signal)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+        share_all_work(patch)
         yield
     signal.signal(signal.SIGINT, handler)
 

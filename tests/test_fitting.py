@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import threadpoolctl
-from helpers import binary_rows, parameters
+from helpers import binary_rows, parameters, share_all_work
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -338,7 +338,7 @@ def blas_threads():
 
 
 def test_blas_limit_is_restored_and_no_thread_outlives_the_call(monkeypatch):
-    monkeypatch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+    share_all_work(monkeypatch)
     # Where BLAS has one thread from the start, no limit would show.
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         before, alive = blas_threads(), threading.active_count()
@@ -378,7 +378,7 @@ def test_workers_pass_on_errors_after_all_calls_have_ended():
 
 
 def test_fits_at_once_in_threads_equal_fits_one_after_another(monkeypatch):
-    monkeypatch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+    share_all_work(monkeypatch)
     X = binary_rows()
 
     def fit(seed):

@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import oracles
 import pytest
-from helpers import MACHINES, plain, random_machine, some_rows
+from helpers import MACHINES, plain, random_machine, share_all_work, some_rows
 
 from sklearn_helmholtz import HelmholtzMachine, _likelihood
 from sklearn_helmholtz._belief_network import Layer
@@ -284,7 +284,8 @@ def test_too_large_a_machine_is_refused_by_name_of_the_way_out():
         machine.exact_log_likelihood(X)
 
 
-def test_scores_do_not_depend_on_the_threads():
+def test_scores_do_not_depend_on_the_threads(monkeypatch):
+    share_all_work(monkeypatch)
     X = np.random.default_rng(0).integers(0, 2, (900, 12)).astype(np.float32)
     machine = HelmholtzMachine((8, 4), max_iter=2, random_state=0).fit(X)
     for method in ("score_samples", "log_likelihood", "exact_log_likelihood"):

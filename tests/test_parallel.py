@@ -58,6 +58,17 @@ def test_every_block_is_taken_once(n_jobs, n_blocks):
     assert sorted(taken) == list(range(n_blocks))
 
 
+@pytest.mark.parametrize("work", [0.0, 1e6, 1e9, np.inf])
+def test_little_work_starts_no_thread(work):
+    threads = set()
+    with workers(3) as team:
+        team.map_blocks(lambda _: threads.add(threading.get_ident()), range(9), work)
+    if work < 1e7:
+        assert threads == {threading.get_ident()}
+    else:
+        assert len(threads) > 1
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2, 4])
 def test_results_come_in_the_order_of_the_calls(n_jobs):
     with workers(n_jobs) as team:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import binary_rows, parameters, random_machine
+from helpers import binary_rows, parameters, random_machine, share_all_work
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
@@ -341,7 +341,7 @@ def test_natural_direction_refuses_to_share_weights():
 @pytest.mark.parametrize("rule", LEARNING_RULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_weights_depend_on_the_seed_and_not_on_the_threads(rule, dtype, monkeypatch):
-    monkeypatch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+    share_all_work(monkeypatch)
     X = binary_rows(dtype=dtype)
     fits = [
         HelmholtzMachine(learning_rule=rule, n_jobs=n, **SMALL).fit(X)
