@@ -105,14 +105,14 @@ def test_lateral_connections_tighten_the_bound():
     # Strokes explain each other away: independent units cannot say so.
     X = (load_digits().data >= 8).astype(np.float32)
     gaps = {False: [], True: []}
-    for lateral, seed in itertools.product(gaps, range(3)):
+    for lateral, seed in itertools.product(gaps, range(8)):
         machine = HelmholtzMachine(
             (10,), lateral=lateral, max_iter=30, random_state=seed
         ).fit(X[:1400])
         exact = machine.exact_log_likelihood(X[1400:]).mean()
         bound = machine.set_params(n_score_samples=10).score(X[1400:])
         gaps[lateral].append(exact - bound)
-    # A single seed's gap falls to 0.4 to 1.1 of what it was, two thirds on average:
-    # three seeds' mean difference is 3.4 standard errors.
+    # A single seed's gap falls to 0.4 to 1.1 of what it was, two thirds on average,
+    # and that of eight to 0.68 with a standard error of 0.05.
     assert min(gaps[True]) > 0
-    assert np.mean(gaps[True]) < np.mean(gaps[False])
+    assert np.mean(gaps[True]) < 0.8 * np.mean(gaps[False])
