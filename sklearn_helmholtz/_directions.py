@@ -10,7 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from ._belief_network import TRIANGULAR
-from ._numerics import column_mean, column_sum
+from ._numerics import column_mean, column_sum, row_blocks
 
 #: Learning rates up to 3 are then stable, with a momentum of 0.9.
 _LARGEST_CURVATURE = 1.0
@@ -188,15 +188,12 @@ def _product(parent, residual, out, scratch, keep):
     if not keep:
         np.dot(parent.T, residual, out=out)
         return
-    n_parents, n_units = out.shape
-    size = max(_BLOCK_PARENTS, _BLOCK_VALUES // n_units)
-    size = -(-n_parents // -(-n_parents // size))  # the blocks are of one size
-    block = scratch("product", (size, n_units))
-    for start in range(0, n_parents, size):
-        part = slice(start, start + size)
-        mine = _kept(out[part], keep)
+    n_values = max(_BLOCK_VALUES, _BLOCK_PARENTS * out.shape[1])
+    for mine, columns in row_blocks(out, parent.T, n_values=n_values):
         # Unlike dot, matmul takes a slice of columns without copying it.
-        mine += np.matmul(parent.T[part], residual, out=block[: len(mine)])
+        block = np.matmul(columns, residual, out=scratch("product", mine.shape))
+        mine = _kept(mine, keep)
+        mine += block
 
 
 def _column_sums(residual, out, keep):

@@ -157,7 +157,7 @@ def _prior(machine, child, weight, informed):
     Their weights sum to `weight`.
     """
     layer = machine.generative[-1]
-    mean = layer.units.mean(layer.bias.copy())
+    mean = layer.units.mean(layer.bias)
     information = None
     if informed:
         information = layer.units.information(None, mean=mean)[None] * weight

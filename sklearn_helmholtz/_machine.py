@@ -659,13 +659,14 @@ class HelmholtzMachine(
         rows = self._checked_rows(X)
         machine = machine_of(self)
         layers = self._coded_layers()
+        n_layers = layers[-1] + 1
         codes = np.empty((rows.n_rows, self._n_features_out), dtype=self._dtype)
 
         def code(part):
-            means = up_means(machine, rows.take(part), layers[-1] + 1)
+            means = up_means(machine, rows.take(part), n_layers)
             np.concatenate([means[i] for i in layers], axis=1, out=codes[part])
 
-        work = rows.n_rows * work_of(machine.recognition)
+        work = rows.n_rows * work_of(machine.recognition[:n_layers])
         with workers(self.n_jobs) as team:
             team.map_blocks(code, rows.blocks(_BLOCK_ROWS), work)
         return codes

@@ -5,6 +5,7 @@ What they cost is an exp a value, about half of what a tanh takes; where that
 overflows, the infinity is either the limit that is meant or calls for another way.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -101,16 +102,18 @@ def _constant(length, dtype, value=1.0):
 
 
 def row_blocks(*arrays, n_values=2**16):
-    """Yield the same rows of arrays of one shape, about n_values at a time.
+    """Yield the same rows of arrays of one length, about n_values at a time.
 
-    For passes one after another over the same values, which then meet them in the
-    processor's cache, and whose temporaries are small.
+    Of the first array it is no more, unless a single row is; the blocks are of one size
+    but for the last. For passes one after another over the same values, which then meet
+    them in the processor's cache, and whose temporaries are small.
     """
     whole = arrays[0]
     if whole.size <= n_values:
         yield arrays
         return
-    size = max(1, n_values * len(whole) // whole.size)
+    most = max(1, n_values * len(whole) // whole.size)
+    size = math.ceil(len(whole) / math.ceil(len(whole) / most))
     for start in range(0, len(whole), size):
         yield tuple(array[start : start + size] for array in arrays)
 

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._belief_network import TRIANGULAR, Scratch, up_pass
+from ._belief_network import TOP_DOWN, TRIANGULAR, Scratch, up_pass
 from ._numerics import row_blocks
 from ._random import RowStream, row_keys
 
 #: Networks whose weights have priors. Dreams never end, so that recognition does not
 #: need any.
-PENALISED = "generative", "autoregressive"
+PENALISED = TOP_DOWN
 
 #: Degrees of freedom of the weights' distribution, a Student t: heavy tails leave what
 #: is large as it is.

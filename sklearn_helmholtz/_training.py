@@ -175,9 +175,8 @@ class Step:
         run : callable, default=run_in_turn
             Runs a list of calls.
         """
-        rest = dict.fromkeys(key for seen in self.touched for key in seen)
-        rest = [key for key in rest if key not in self.steps]
-        gradients = {key: self._merge(key, gain) for key in rest}
+        taught = dict.fromkeys(key for seen in self.touched for key in seen)
+        gradients = {k: self._merge(k, gain) for k in taught if k not in self.steps}
         if self.rule.shares_weights:
             self._share(gradients)
         for key, gradient in gradients.items():
