@@ -28,8 +28,8 @@ class Gradient:
     ----------
     weights : ndarray of shape (n_parents, n_units)
     bias : ndarray of shape (n_units,)
-    parent : ndarray of shape (n_parents,)
-        The mean parent of the regressions.
+    shift : ndarray of shape (n_parents,)
+        How far the regressions' mean parent is from the centre, if there is one.
 
     curvature : list of ndarray, default=[]
         What the natural direction needs to know of the Fisher information.
@@ -40,7 +40,7 @@ class Gradient:
 
     weights: np.ndarray
     bias: np.ndarray
-    parent: np.ndarray
+    shift: np.ndarray
     curvature: list = field(default_factory=list)
     keep: float = 0.0
 
@@ -48,25 +48,25 @@ class Gradient:
     def like(cls, layer):
         """Return a gradient of the layer's shapes, not yet filled."""
         weights = np.empty_like(layer.weights)
-        parent = np.zeros_like(layer.weights, shape=layer.weights.shape[:1])
-        return cls(weights, np.empty_like(layer.bias), parent)
+        shift = np.zeros_like(layer.weights, shape=layer.weights.shape[:1])
+        return cls(weights, np.empty_like(layer.bias), shift)
 
     def with_arrays(self, weights, bias):
         """Return the same with other weights and bias."""
-        return Gradient(weights, bias, self.parent, self.curvature)
+        return Gradient(weights, bias, self.shift, self.curvature)
 
     @staticmethod
     def merge(gradients):
-        """Add all gradients into the first, the mean parents as their mean."""
+        """Add all gradients into the first, the shifts as their mean."""
         first, *others = gradients
         for other in others:
             first.weights += other.weights
             first.bias += other.bias
-            first.parent += other.parent
+            first.shift += other.shift
             for mine, theirs in zip(first.curvature, other.curvature, strict=True):
                 mine += theirs
         if others:
-            first.parent /= len(gradients)
+            first.shift /= len(gradients)
         return first
 
 
@@ -152,19 +152,20 @@ class Centred(Plain):
             _tame(regression, centred)
             _product(centred, residual, gradient.weights, scratch, keep)
             if first:
-                column_mean(parent, out=gradient.parent)
+                column_mean(centred, out=gradient.shift)
             else:
                 # A lane regresses a layer at most twice: awake and asleep.
-                gradient.parent += column_mean(parent)
-                gradient.parent *= 0.5
+                gradient.shift += column_mean(centred)
+                gradient.shift *= 0.5
         _column_sums(residual, gradient.bias, keep)
 
     def finish(self, network, index, step):
-        if not step.parent.size:
+        if not step.shift.size:
             return
         centre = self.averages[network][index]
-        step.bias -= centre @ step.weights
-        centre += self.rate * (step.parent - centre)
+        step.bias -= np.dot(centre, step.weights)
+        step.shift *= self.rate
+        centre += step.shift
 
 
 def _tame(regression, parent):
@@ -192,7 +193,8 @@ def _product(parent, residual, out, scratch, keep):
     for mine, columns in row_blocks(out, parent.T, n_values=n_values):
         # Unlike dot, matmul takes a slice of columns without copying it.
         block = np.matmul(columns, residual, out=scratch("product", mine.shape))
-        mine = _kept(mine, keep)
+        if keep != 1:
+            mine *= keep
         mine += block
 
 
@@ -201,15 +203,8 @@ def _column_sums(residual, out, keep):
     if not keep:
         column_sum(residual, out=out)
     else:
-        out = _kept(out, keep)
+        out *= keep
         out += column_sum(residual)
-
-
-def _kept(values, keep):
-    """Return values times `keep`, in place."""
-    if keep != 1:
-        values *= values.dtype.type(keep)
-    return values
 
 
 class Natural(Plain):

@@ -190,7 +190,7 @@ def _scaled(sums, factor):
     """Return the sums times a factor, but for the number of rows."""
     gradients = {
         key: Gradient(
-            *(factor * array for array in (g.weights, g.bias, g.parent)),
+            *(factor * array for array in (g.weights, g.bias, g.shift)),
             curvature=[factor * array for array in g.curvature],
         )
         for key, g in sums.gradients.items()
@@ -207,7 +207,7 @@ def _add(first, second):
         gradients[key] = Gradient(
             one.weights + two.weights,
             one.bias + two.bias,
-            one.parent + two.parent,
+            one.shift + two.shift,
             curvature=[mine + theirs for mine, theirs in pairs],
         )
     squares = first.squares + second.squares

@@ -405,7 +405,8 @@ class Fitting:
     def _rate(self):
         """Return the learning rate, or what suits the other parameters for "auto"."""
         if self.learning_rate != "auto":
-            return self.learning_rate
+            # NumPy's float64 would make every product with it float64.
+            return float(self.learning_rate)
         return OPTIMIZERS[self.optimizer].usual_rate or (
             DIRECTIONS[self.direction].usual_rate
             * LEARNING_RULES[self.learning_rule].usual_rate

@@ -1,8 +1,9 @@
 """Kernels on arrays: the sigmoid, sums of softplus, weights that sum to one.
 
-Every kernel is silent and right for every finite logit, in float32 and float64.
-What they cost is an exp a value, about half of what a tanh takes; where that
-overflows, the infinity is either the limit that is meant or calls for another way.
+Every kernel is right for every finite logit, in float32 and float64. What they cost
+is an exp a value, about half of what a tanh takes; where that overflows, the infinity
+is either the limit that is meant or calls for another way. NumPy would warn of it, had
+the callers not silenced it for all of their work at once, see :func:`._parallel.quiet`.
 """
 
 import math
@@ -19,8 +20,7 @@ def sigmoid(a, out=None):
 
 def one_plus_exp(a, out=None):
     """Return 1 + exp(a), infinite where that overflows, in place where `out` is `a`."""
-    with np.errstate(over="ignore"):
-        out = np.exp(a, out=out)
+    out = np.exp(a, out=out)
     out += 1
     return out
 
@@ -49,16 +49,15 @@ def softplus_sum(a, grown=None):
 def _log_of_products(terms):
     """Return the sum over the last axis of log(terms), infinite on overflow."""
     out = None
-    with np.errstate(over="ignore"):
-        for _ in range(2):
-            half, odd = divmod(terms.shape[-1], 2)
-            if not half:
-                break
-            first, second = terms[..., :half], terms[..., half : 2 * half]
-            product = np.multiply(first, second, out=None if out is None else first)
-            if odd:
-                product[..., 0] *= terms[..., -1]
-            terms = out = product  # from here on the memory is our own
+    for _ in range(2):
+        half, odd = divmod(terms.shape[-1], 2)
+        if not half:
+            break
+        first, second = terms[..., :half], terms[..., half : 2 * half]
+        product = np.multiply(first, second, out=None if out is None else first)
+        if odd:
+            product[..., 0] *= terms[..., -1]
+        terms = out = product  # from here on the memory is our own
     return row_sum(np.log(terms, out=out))
 
 

@@ -5,6 +5,7 @@ run beside other work and only the second touches the parameters: ``prepare``
 makes the step of the gradient, ``apply`` adds it.
 """
 
+import math
 from itertools import chain
 
 import numpy as np
@@ -34,7 +35,7 @@ class SGD:
     additive = True
 
     def __init__(self, momentum):
-        self.momentum = momentum
+        self.momentum = float(momentum)
 
     def initial_state(self, layer):
         """Return the optimiser's memory for one layer's parameters."""
@@ -58,8 +59,8 @@ class SGD:
         weights, bias = state["velocity"]
         if gradient.weights is not weights:
             for value, velocity in _blocks(gradient, state["velocity"]):
-                velocity *= velocity.dtype.type(self.momentum)
-                value *= value.dtype.type(rate)
+                velocity *= self.momentum
+                value *= rate
                 velocity += value
         # The direction goes on to change the bias's step, which is no velocity then.
         return gradient.with_arrays(weights, bias.copy())
@@ -147,5 +148,5 @@ OPTIMIZERS = {"sgd": SGD, "adam": Adam}
 SCHEDULES = {
     "constant": lambda share, epochs: 1.0,
     "linear": lambda share, epochs: 1.0 - share,
-    "invscaling": lambda share, epochs: 1.0 / np.sqrt(1.0 + epochs),
+    "invscaling": lambda share, epochs: 1.0 / math.sqrt(1.0 + epochs),
 }

@@ -5,7 +5,7 @@ an optimiser goes there arrive as arguments.
 """
 
 import copy
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -134,9 +134,11 @@ class Step:
         self.variance_floor = variance_floor
         self.streams = [Stream(generator) for generator in state.generators[1:]]
         self.scratch = [Scratch(state.machine.dtype) for _ in self.streams]
+        self.lanes = cache(rule.lanes)
         self.gradients = [{} for _ in self.streams]
         self.touched = [{} for _ in self.streams]
         self.steps = {}
+        self.is_large = any(a.nbytes >= _LARGE_LAYER for a in state.machine.arrays())
         # Without memory, where only sums over rows are asked for, there is no step.
         self.adds_up = bool(
             state.memory
@@ -147,12 +149,11 @@ class Step:
 
     def __call__(self, index, rate, run):
         """Learn from the rows at `index` with a learning rate."""
-        lanes = self.rule.lanes(_length(index))
         for seen in self.touched:  # there may be fewer lanes than in the last step
             seen.clear()
         calls = [
             partial(self.collect, number, lane, index, rate)
-            for number, lane in enumerate(lanes)
+            for number, lane in enumerate(self.lanes(_length(index)))
         ]
         squares = sum(run(calls))
         self.update(squares, rate, gain=self._gain(rate), run=run)
@@ -241,7 +242,8 @@ class Step:
     def _merge(self, key, gain):
         """Return the sum of the lanes' gradients, and `gain` times the penalty's."""
         network, number = key
-        gradient = self.direction.merge(self._found(key))
+        found = [seen[key] for seen in self.touched if key in seen]
+        gradient = self.direction.merge(found) if len(found) > 1 else found[0]
         if network in TRIANGULAR:
             # No unit sees itself or one that comes after it.
             gradient.weights[...] = np.triu(gradient.weights, 1)
@@ -274,10 +276,10 @@ class Step:
         Networks are in the order of the lanes that own them, so that their threads
         meet the steps in their own processors' caches.
         """
-        sizes = [step.weights.nbytes for step in self.steps.values()]
-        if max(sizes, default=0) < _LARGE_LAYER:
-            run = run_in_turn
-        run([partial(self._apply_to, side, squares) for side in (TOP_DOWN, BOTTOM_UP)])
+        calls = [
+            partial(self._apply_to, side, squares) for side in (TOP_DOWN, BOTTOM_UP)
+        ]
+        (run if self.is_large else run_in_turn)(calls)
 
     def _apply_to(self, networks, squares):
         """Add the steps of some networks to their parameters."""
@@ -286,10 +288,6 @@ class Step:
                 layer = getattr(self.state.machine, network)[number]
                 mean_squares = None if layer.units.binary else squares
                 self.apply(layer, step, mean_squares, self.variance_floor)
-
-    def _found(self, key):
-        """Return the gradients of a layer that this step's lanes have filled."""
-        return [seen[key] for seen in self.touched if key in seen]
 
 
 def _length(index):

@@ -14,6 +14,14 @@ def stream(seed=0):
     return Stream(np.random.Generator(np.random.SFC64(seed)))
 
 
+def nothing_but_overflow():
+    """Return a context that holds kernels to what their callers silence.
+
+    Of what is invalid BLAS alone gives warnings out of place; kernels must not.
+    """
+    return np.errstate(all="raise", under="ignore", over="ignore")
+
+
 def share_all_work(patch):
     """Have threads share what is so little that one does it sooner."""
     patch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)

@@ -86,15 +86,15 @@ def test_gaussian_steps_are_shorter_than_stability_asks(kind):
     assert (np.square(after).sum(axis=0) < np.square(target).sum(axis=0)).all()
 
 
-def test_merged_gradients_are_sums_with_the_mean_parent():
+def test_merged_gradients_are_sums_with_the_mean_shift():
     one, other = empty_gradient(), empty_gradient()
     for value, gradient in ((1.0, one), (3.0, other)):
-        gradient.weights[:], gradient.bias[:], gradient.parent[:] = (value,) * 3
+        gradient.weights[:], gradient.bias[:], gradient.shift[:] = (value,) * 3
     merged = Gradient.merge([one, other])
     assert merged is one
     assert (merged.weights == 4).all()
     assert (merged.bias == 4).all()
-    assert (merged.parent == 2).all()
+    assert (merged.shift == 2).all()
 
 
 def two_regressions():

@@ -147,6 +147,7 @@ def fit_jointly(machine, blocks, order_of, share):
             step = machine._step(state, machine._rows(joint))
             step.penalty = penalty
             step.rule = InBlocks(step.rule, [share] * len(blocks))
+            step.lanes = step.rule.lanes
             assert all(isinstance(stream, Stream) for stream in step.streams)
             factor = 1 - (epoch + number / n_steps) / machine.max_iter
             step(slice(0, len(joint)), machine._rate() * factor, run_in_turn)

@@ -392,3 +392,22 @@ def test_fits_at_once_in_threads_equal_fits_one_after_another(monkeypatch):
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
     assert blas_threads() == before
+
+
+@pytest.mark.parametrize("rule", ["wake-sleep", "reweighted-wake-sleep"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "invscaling"])
+def test_numpys_numbers_as_parameters_give_the_weights_of_pythons(rule, schedule):
+    # Single precision tells: with NumPy's float64, products with it would be double.
+    numbers = {"learning_rate": 0.3, "momentum": 0.9, "wake_share": 0.5, "alpha": 0.01}
+    X = binary_rows(dtype=np.float32)
+    both = [
+        HelmholtzMachine(
+            **{name: kind(value) for name, value in numbers.items()},
+            learning_rule=rule,
+            learning_rate_schedule=schedule,
+            max_iter=2,
+            random_state=0,
+        ).fit(X)
+        for kind in (float, np.float64)
+    ]
+    np.testing.assert_array_equal(*map(parameters, both))

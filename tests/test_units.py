@@ -4,13 +4,14 @@ import numpy as np
 import oracles
 import pytest
 import scipy.sparse as sp
-from helpers import stream
+from helpers import nothing_but_overflow, stream
 from scipy.special import expit
 from scipy.stats import kstest, norm
 from sklearn.preprocessing import MinMaxScaler
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._in_turn import threshold_in_turn
+from sklearn_helmholtz._parallel import quiet
 from sklearn_helmholtz._random import FULL_RANGE, as_noise
 from sklearn_helmholtz._units import (
     HIDDEN,
@@ -21,6 +22,12 @@ from sklearn_helmholtz._units import (
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
 LOGITS = np.array([-4.0, -1.0, 0.0, 0.5, 3.0])
+
+
+@pytest.fixture(autouse=True)
+def _silent_as_in_a_fit():
+    with quiet():
+        yield
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -40,11 +47,11 @@ def test_draws_are_on_with_probability_sigmoid(in_turn, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_extreme_logits_decide_every_draw_silently(dtype):
+def test_extreme_logits_decide_every_draw(dtype):
     ends = np.array([[1] * 2, [2**32 - 1] * 2], dtype=np.uint32)
     logits = np.array([-1e4, 1e4], dtype)
     lateral = np.zeros((2, 2), dtype)
-    with np.errstate(all="raise", under="ignore"):
+    with nothing_but_overflow():
         for states in (
             threshold(logits, as_noise(ends, dtype)),
             threshold_in_turn(logits, lateral, ends),
@@ -102,7 +109,7 @@ def test_both_at_once_are_log_prob_and_residual(units, grey, dtype):
     states = rng.uniform(size=(5, 40))
     states = (states if grey else states.round()).astype(dtype)
     expected = units.log_prob(states, logits), units.residual(states, logits)
-    with np.errstate(all="raise", under="ignore"):
+    with nothing_but_overflow():
         log_prob, residual = units.log_prob_and_residual(states, logits)
     assert residual is logits
     assert residual.dtype == dtype
@@ -140,7 +147,7 @@ def test_log_prob_of_pairs_is_that_of_every_pair(units, grey):
     logits[0] = 1e4
     states = states if grey else states.round()
     expected = [units.log_prob(states, np.tile(row, (5, 1))) for row in logits]
-    with np.errstate(all="raise", under="ignore"):
+    with nothing_but_overflow():
         found = units.log_prob_of_pairs(logits)(states)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-9)
 
