@@ -106,6 +106,12 @@ class Fitting:
     def _finish(self, X, y, context, n_epochs):
         """Go on with an unfinished fit within a callback context."""
         watch, splitter, fingerprint = self._unfinished
+        self._check_goes_on(watch.state.machine)
+        if self.early_stopping != (splitter is not None):
+            raise ValueError(
+                f"early_stopping={self.early_stopping} differs from the fit that is to "
+                "be gone on with, which has its validation rows, or has none."
+            )
         rows = self._validate(X, reset=False)
         if _fingerprint(rows.X) != fingerprint:
             raise ValueError(
@@ -114,15 +120,15 @@ class Fitting:
         # The run adds its epochs again when it ends.
         self.n_iter_ -= watch.n_epochs
         n_before = len(self.free_energy_curve_) - len(watch.curve)
-        self.free_energy_curve_ = self.free_energy_curve_[:n_before]
-        if watch.validation_curve:
-            curve = self.validation_free_energy_curve_
-            n_before = len(curve) - len(watch.validation_curve)
-            self.validation_free_energy_curve_ = curve[:n_before]
+        for name in ("free_energy_curve_", "validation_free_energy_curve_"):
+            if hasattr(self, name):
+                setattr(self, name, getattr(self, name)[:n_before])
 
         def start(part):
             found = watch.copy()
-            found.most_epochs = n_epochs  # max_iter may have changed
+            vars(found).update(self._stopping(n_epochs))
+            for state in {id(s): s for s in (found.state, found.kept)}.values():
+                self._with_present_kinds(state)
             return found
 
         self._run(rows, y, context, copy.deepcopy(splitter), start)
@@ -156,7 +162,8 @@ class Fitting:
 
         def snapshot():
             present = watch.copy()
-            found = self._outcome(present, present.state)
+            state = present.kept if present.diverged else present.state
+            found = self._outcome(present, self._with_memory(state))
             unfinished = Unfinished(present, before, fingerprint())
             return found | {"_unfinished": unfinished, "_in_callback": True}
 
@@ -170,9 +177,7 @@ class Fitting:
             warnings.warn(_INTERRUPTED, stacklevel=4)
         if watch.diverged:
             warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=4)
-        result = watch.kept
-        if result.memory is None:  # training has gone on since
-            result.memory = new_memory(result.machine, self._optimizer())
+        result = self._with_memory(watch.kept)
         self._publish(self._outcome(watch, result))
         try:
             context.call_on_fit_task_end(
@@ -214,25 +219,37 @@ class Fitting:
 
     def _watch(self, state, n_epochs):
         """Return the watch that the stopping parameters ask for."""
+        return Watch(state, keep_best=self.early_stopping, **self._stopping(n_epochs))
+
+    def _stopping(self, n_epochs):
+        """Return when a watch is to say stop."""
         never = self.tol is None and not self.early_stopping
-        return Watch(
-            state,
-            tol=self.tol or 0.0,
-            patience=None if never else self.n_iter_no_change,
-            keep_best=self.early_stopping,
-            most_epochs=n_epochs,
-        )
+        return {
+            "tol": self.tol or 0.0,
+            "patience": None if never else self.n_iter_no_change,
+            "most_epochs": n_epochs,
+        }
 
     def _outcome(self, watch, state):
         """Return the fitted attributes after the epochs under watch."""
+        before = self.free_energy_curve_
         found = attributes(state) | {
             "n_iter_": self.n_iter_ + watch.n_epochs,
-            "free_energy_curve_": self.free_energy_curve_ + watch.curve,
+            "free_energy_curve_": before + watch.curve,
         }
-        if self.early_stopping:
-            before = getattr(self, "validation_free_energy_curve_", [])
-            found["validation_free_energy_curve_"] = before + watch.validation_curve
+        kept_back = getattr(self, "validation_free_energy_curve_", None)
+        if self.early_stopping or kept_back is not None:
+            # An entry an epoch; some fits of a warm start may have kept back no rows.
+            kept_back = [math.nan] * len(before) if kept_back is None else kept_back
+            news = watch.validation_curve or [math.nan] * watch.n_epochs
+            found["validation_free_energy_curve_"] = kept_back + news
         return found
+
+    def _with_memory(self, state):
+        """Return the state with memory, new where training has gone on since."""
+        if state.memory is None:
+            state.memory = new_memory(state.machine, self._optimizer())
+        return state
 
     def _train(self, watch, rows, kept_back, team, context, hooks, snapshot):
         """Run epochs until all are done, or the watch or a callback says stop."""
@@ -281,7 +298,7 @@ class Fitting:
             found = estimate_rows(
                 step.state.machine, rows, 1, team, block_states=states
             )
-            return -float(found.log_likelihood.mean())
+            return self._log_jacobian() - float(found.log_likelihood.mean())
 
         def evaluate():
             return energy(monitored), None if kept is None else energy(kept)
@@ -369,13 +386,18 @@ class Fitting:
     def _resume(self):
         """Return the state that the last fit or partial_fit left."""
         state = state_of(self)
-        sizes = [len(bias) for bias in self.recognition_intercepts_]
+        self._check_goes_on(state.machine)
+        return self._with_present_kinds(state)
+
+    def _check_goes_on(self, machine):
+        """Raise if training cannot go on with a machine under the present parameters."""
+        sizes = [len(layer.bias) for layer in machine.recognition]
         same = {
             "hidden_layer_sizes": sizes == self._layer_sizes(),
             "visible": self.visible in ("auto", self.visible_),
-            "lateral": bool(state.machine.lateral) == self.lateral,
-            "autoregressive": bool(state.machine.autoregressive) == self.autoregressive,
-            "learning_rule": _can_go_on(self.learning_rule, state.machine),
+            "lateral": bool(machine.lateral) == self.lateral,
+            "autoregressive": bool(machine.autoregressive) == self.autoregressive,
+            "learning_rule": _can_go_on(self.learning_rule, machine),
         }
         for name, agrees in same.items():
             if not agrees:
@@ -384,7 +406,6 @@ class Fitting:
                     "has been fitted as, so it cannot go on. Use clone or "
                     "warm_start=False to start anew."
                 )
-        return self._with_present_kinds(state)
 
     def _with_present_kinds(self, state):
         """Return the state with memory and averages of the present parameters' kinds.
@@ -395,7 +416,7 @@ class Fitting:
         # The prior has no weights: its memory tells the kind at no cost.
         prior = state.machine.generative[-1]
         kind = optimizer.initial_state(prior).keys()
-        if state.memory["generative"][-1].keys() != kind:
+        if state.memory and state.memory["generative"][-1].keys() != kind:
             state.memory = new_memory(state.machine, optimizer)
         averages = direction.initial_averages(state.machine)
         if not direction.same_kind(state.averages, averages):

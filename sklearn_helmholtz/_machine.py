@@ -205,9 +205,8 @@ class HelmholtzMachine(
         1 prints a line an epoch.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds the initial weights, the order of rows and all draws in training,
-        and gives :meth:`sample` its default. Pass an int for reproducible
-        results across calls.
+        Seeds the initial weights, the order of rows and all draws in training.
+        Pass an int for reproducible results across calls.
 
     Attributes
     ----------
@@ -262,10 +261,11 @@ class HelmholtzMachine(
 
     free_energy_curve_ : list of float
         Mean free energy in nats after each epoch, over up to 1,000 training
-        rows.
+        rows; in the units of the data, as :meth:`score` is, whose negative it is.
 
     validation_free_energy_curve_ : list of float
-        The same over the rows kept back. Only with `early_stopping`.
+        The same over the rows kept back, NaN where a warm start kept back none.
+        Only with `early_stopping`.
 
     n_iter_ : int
         Epochs done by the last fit and its warm starts.
@@ -514,7 +514,10 @@ class HelmholtzMachine(
         """Finish the fit that :class:`Checkpoint` has written down.
 
         For a machine from :meth:`Checkpoint.load`. The parameters at the end
-        are, to the last bit, those of a fit that was never broken off.
+        are, to the last bit, those of a fit that was never broken off. What
+        :meth:`fit` may change with `warm_start` may be changed before, by
+        `set_params`: how long to train, and how. What the machine is, and
+        `early_stopping`, may not.
 
         Parameters
         ----------
@@ -532,8 +535,9 @@ class HelmholtzMachine(
         Raises
         ------
         ValueError
-            If no fit is unfinished, or `X` differs from that fit's data: its
-            shape, its dtype, or any of 1,000 rows spread over it.
+            If no fit is unfinished; if `X` differs from that fit's data: its
+            shape, its dtype, or any of 1,000 rows spread over it; if the parameters
+            no longer fit the machine.
 
         Warns
         -----

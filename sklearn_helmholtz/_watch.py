@@ -97,7 +97,8 @@ class Watch:
         }
         if validation is not None:
             news["validation_curve"] = [*self.validation_curve, validation]
-        if watched < self._lowest or not self.keep_best:
+        # Where no row kept back has ever had a density, the last state is as good.
+        if watched < self._lowest or self._lowest == np.inf or not self.keep_best:
             news["kept"] = self.state
         # One call into C, which no signal can cut in two.
         vars(self).update(news)

@@ -14,6 +14,7 @@ import pytest
 import scipy.sparse as sp
 from helpers import binary_rows, parameters
 from sklearn.callback import ScoringMonitor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 
@@ -187,6 +188,74 @@ def test_resume_needs_an_unfinished_fit_and_its_data(tmp_path):
         machine.resume(X)
     machine = Checkpoint.load(tmp_path / "machine.pickle").fit(X)
     assert_same(machine, HelmholtzMachine(**SMALL).fit(X))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden_layer_sizes": (5,)},
+        {"visible": "gaussian"},
+        {"lateral": True},
+        {"autoregressive": True},
+        {"learning_rule": "contrastive-divergence"},
+        {"early_stopping": True},
+    ],
+    ids=str,
+)
+def test_resume_refuses_what_the_fit_cannot_go_on_as(changes, tmp_path):
+    machine = broken_off(
+        HelmholtzMachine(**SMALL), binary_rows(), tmp_path / "machine.pickle", 2
+    ).set_params(**changes)
+    before = dict(vars(machine))
+    with pytest.raises(ValueError, match="go(ne)? on"):
+        machine.resume(binary_rows())
+    assert vars(machine) == before
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"optimizer": "sgd"}, {"optimizer": "adam"}),
+        ({"optimizer": "adam"}, {"optimizer": "sgd"}),
+        ({"direction": "centred"}, {"direction": "natural"}),
+        ({"direction": "natural"}, {"direction": "plain"}),
+        ({"direction": "plain"}, {"direction": "centred"}),
+        ({}, {"learning_rate": 0.01, "batch_size": 30, "alpha": 0.1}),
+    ],
+    ids=str,
+)
+def test_resume_goes_on_with_other_ways_to_learn(
+    before, after, early_stopping, tmp_path
+):
+    machine = HelmholtzMachine(**SMALL, early_stopping=early_stopping, **before)
+    machine = broken_off(machine, binary_rows(), tmp_path / "machine.pickle", 2)
+    middle = parameters(machine)
+    machine.set_params(**after).resume(binary_rows())
+    assert machine.n_iter_ == 6
+    # The best state may have been before.
+    assert early_stopping or not np.array_equal(parameters(machine), middle)
+    assert np.isfinite(machine.score(binary_rows()))
+    machine.set_params(warm_start=True).fit(binary_rows())  # and so does a warm start
+
+
+def test_resume_stops_as_the_parameters_say_now(tmp_path):
+    machine = HelmholtzMachine(**SMALL | {"max_iter": 40})
+    machine = broken_off(machine, binary_rows(), tmp_path / "machine.pickle", 2)
+    machine.set_params(tol=100.0, n_iter_no_change=3).resume(binary_rows())
+    assert machine.n_iter_ < 10
+
+
+def test_checkpoint_of_a_diverged_epoch_is_the_machine_that_the_fit_keeps(tmp_path):
+    X = np.random.default_rng(0).normal(size=(300, 9))
+    path = tmp_path / "machine.pickle"
+    machine = HelmholtzMachine(learning_rate=1e4, **SMALL)
+    with pytest.warns(ConvergenceWarning):
+        machine.set_callbacks(Checkpoint(path)).fit(X)
+    loaded = Checkpoint.load(path)
+    np.testing.assert_array_equal(parameters(loaded), parameters(machine))
+    assert loaded.n_iter_ == machine.n_iter_ < 6
+    assert loaded.score(X) == machine.score(X)
 
 
 #: Trains with checkpoints, slowly, as the one that is killed.

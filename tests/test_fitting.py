@@ -12,7 +12,7 @@ from helpers import binary_rows, parameters, share_all_work
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 
 from sklearn_helmholtz import HelmholtzMachine
@@ -182,6 +182,25 @@ def test_early_stopping_keeps_the_best_state():
     hook = Hook(lambda n, fitted, X: kept.append(parameters(fitted)))
     machine.set_callbacks(hook).fit(X)
     np.testing.assert_array_equal(parameters(machine), kept[np.argmin(curve)])
+
+
+def test_curves_have_an_entry_an_epoch_whenever_rows_were_kept_back():
+    machine = HelmholtzMachine(warm_start=True, **SMALL | {"max_iter": 2})
+    for early_stopping in (False, True, False, True):
+        machine.set_params(early_stopping=early_stopping).fit(binary_rows())
+    curve = machine.validation_free_energy_curve_
+    assert len(curve) == len(machine.free_energy_curve_) == machine.n_iter_ == 8
+    np.testing.assert_array_equal(np.isfinite(curve), np.tile([0, 0, 1, 1], 2))
+
+
+def test_early_stopping_trains_even_if_a_row_kept_back_never_has_a_density():
+    X = np.random.default_rng(0).normal(size=(230, 9))
+    _, kept_back = train_test_split(np.arange(230), test_size=0.1, random_state=0)
+    X[kept_back[0]] = 1e200
+    settings = SMALL | {"visible": "gaussian", "max_iter": 4}
+    machine = HelmholtzMachine(early_stopping=True, **settings).fit(X)
+    assert np.isinf(machine.validation_free_energy_curve_).all()
+    assert machine.components_.any()
 
 
 def test_early_stopping_chooses_the_units_from_all_rows():

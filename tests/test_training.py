@@ -199,8 +199,11 @@ def test_rates_follow_the_schedule_by_steps_and_epochs():
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_curves_are_free_energies_of_the_rows_they_name(early_stopping):
+@pytest.mark.parametrize("kind", ["binary", "gaussian"])
+def test_curves_are_free_energies_of_the_rows_they_name(early_stopping, kind):
     X = binary_rows()
+    if kind == "gaussian":  # in the units of the data, as scores are
+        X = 50 * X + np.random.default_rng(0).normal(size=X.shape)
     machine = HelmholtzMachine(
         early_stopping=early_stopping, n_score_samples=1, **SMALL
     ).fit(X)
