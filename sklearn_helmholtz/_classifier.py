@@ -14,9 +14,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from ._data import Rows, moments, refuse_hidden_values
+from ._data import Rows, moments
+from ._fitting import AllOrNothing
+from ._input import read
 from ._machine import HelmholtzMachine, positive
 from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
@@ -73,7 +75,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         Training rows of each class.
 
     class_log_prior_ : ndarray of shape (n_classes,)
-        Log prior probabilities of the classes.
+        Log prior probabilities of the classes, -inf for those without rows so far.
 
     estimators_ : list of HelmholtzMachine
         The fitted machine of each class, in the order of `classes_`; None for
@@ -185,10 +187,11 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             If `X` is not finite, or lies outside [0, 1] with Bernoulli units;
             if `priors` do not fit the classes.
         """
-        X, y = self._validate(X, y, reset=True)
-        classes, places = np.unique(y, return_inverse=True)
-        start = self._start(X, classes)
-        return self._learn("fit", X, places, start)
+        with AllOrNothing(self):
+            X, y = self._validate(X, y, reset=True)
+            classes, places = np.unique(y, return_inverse=True)
+            self._learn("fit", X, places, self._start(X, classes))
+        return self
 
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y, classes=None):
@@ -222,6 +225,12 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             If `classes` is missing at the first call, or differs later; if
             `y` has a label that is not among them; and as :meth:`fit` does.
         """
+        with AllOrNothing(self):
+            self._partial_fit(X, y, classes)
+        return self
+
+    def _partial_fit(self, X, y, classes):
+        """Go on with one pass over some rows."""
         first = not hasattr(self, "classes_")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -237,21 +246,13 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
                     f"classes={classes!r} differs from those of the first call to "
                     f"partial_fit, {self.classes_!r}."
                 )
-        places = _places(start["classes_"], y)
-        return self._learn("partial_fit", X, places, start)
+        self._learn("partial_fit", X, _places(start["classes_"], y), start)
 
     def _validate(self, X, y, *, reset):
         """Return rows and labels."""
-        X, y = self._read(X, y, reset=reset)
+        X, y = read(self, X, y, reset=reset)
         check_classification_targets(y)
         return X, column_or_1d(y)
-
-    def _read(self, X, *y, reset):
-        """Return rows, with labels if there are any, as scikit-learn validates them."""
-        refuse_hidden_values(X)
-        dtype = [np.float64, np.float32]
-        how = {"accept_sparse": "csr", "dtype": dtype, "order": "C", "reset": reset}
-        return validate_data(self, X, *y, **how)
 
     def _start(self, X, classes):
         """Return the attributes of a classifier that has seen no row of any class."""
@@ -291,8 +292,8 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         seen = np.flatnonzero(counts)
         at_once = min(effective_n_jobs(self.n_jobs), len(seen))
         machines = list(start["estimators_"])
-        # Copies, so that all stays as it was if one of them fails: training
-        # binds a machine's attributes anew, at its end.
+        # Copies, so that all machines stay as they were if one of them fails:
+        # training binds a machine's attributes anew, at its end.
         fitted = Parallel(n_jobs=self.n_jobs)(
             delayed(_train)(
                 method,
@@ -312,10 +313,12 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         self.class_count_ = start["class_count_"] + counts
         self.class_log_prior_ = log_prior
         self.estimators_ = machines
-        return self
 
     def _log_prior(self, counts):
-        """Return the log prior of every class, given its rows so far."""
+        """Return the log prior of every class, given its rows so far.
+
+        That of a class without any is -inf: there is no density to go with it.
+        """
         priors = counts if self.priors is None else self.priors
         if isinstance(priors, str):
             priors = np.ones(len(counts))
@@ -327,6 +330,11 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             )
         if not np.isfinite(priors).all() or (priors < 0).any() or not priors.any():
             raise ValueError(f"priors must be >= 0 and not all 0, got {self.priors!r}.")
+        if not priors[counts > 0].any():
+            raise ValueError(
+                f"priors={self.priors!r} are 0 for every class that has rows so far."
+            )
+        priors = np.where(counts > 0, priors, 0)
         with np.errstate(divide="ignore"):
             return np.log(priors) - np.log(priors.sum())
 
@@ -346,10 +354,10 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             Nats. Log densities in the units of the data for Gaussian units.
         """
         check_is_fitted(self)
-        X = self._read(X, reset=False)
+        X = read(self, X, reset=False)
         found = np.full((X.shape[0], len(self.classes_)), -np.inf)
         for k, machine in enumerate(self.estimators_):
-            if machine is not None and self.class_log_prior_[k] > -np.inf:
+            if self.class_log_prior_[k] > -np.inf:
                 found[:, k] = machine.log_likelihood(X, self.n_score_samples)
         found += self.class_log_prior_
         return found
@@ -492,8 +500,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         if y is not None:
             return _places(self.classes_, np.broadcast_to(y, (n_samples,)))
         prior = np.exp(self.class_log_prior_)
-        prior *= [machine is not None for machine in self.estimators_]
-        return rng.choice(len(prior), size=n_samples, p=prior / prior.sum())
+        return rng.choice(len(prior), size=n_samples, p=prior)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -503,13 +510,12 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
 def _places(classes, y):
     """Return the position of every label among the sorted classes."""
-    places = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
-    unknown = classes[places] != y
-    if unknown.any():
-        raise ValueError(
-            f"y has labels that are not among the classes: {np.unique(y[unknown])}."
-        )
-    return places
+    order = {label: place for place, label in enumerate(classes.tolist())}
+    labels = np.asarray(y).tolist()
+    unknown = list(dict.fromkeys(label for label in labels if label not in order))
+    if unknown:
+        raise ValueError(f"y has labels that are not among the classes: {unknown}.")
+    return np.array([order[label] for label in labels], dtype=np.intp)
 
 
 def _train(method, machine, X, at_once, parent):

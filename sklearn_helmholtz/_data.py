@@ -132,21 +132,6 @@ def blocks(n_rows, size):
     return [slice(*ends) for ends in pairwise(bounds)]
 
 
-def refuse_hidden_values(X):
-    """Raise if X holds what a conversion to floats would silently misread."""
-    if np.ma.is_masked(X):
-        raise ValueError(
-            "X is a masked array with masked values, which would be read as if they "
-            "were valid. Impute them, or fill them in with X.filled."
-        )
-    dtypes = [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", ())
-    if any(getattr(dtype, "kind", "") in ("m", "M") for dtype in dtypes):
-        raise ValueError(
-            "X holds dates or times, whose missing values would be read as numbers. "
-            "Convert them to floats."
-        )
-
-
 def value_range(X):
     """Return the smallest and the largest value of dense or CSR data; NaN counts."""
     values = X.data if sp.issparse(X) else X

@@ -91,6 +91,7 @@ class Fitting:
     def _fit(self, X, y, context, n_epochs):
         """Fit within a callback context."""
         go_on = self.warm_start and hasattr(self, "generative_coefs_")
+        self._check_code(len(self._layer_sizes()))
         rows = self._validate(X, reset=not go_on)
         splitter = check_random_state(self.random_state)
         self._run(
@@ -332,6 +333,7 @@ class Fitting:
     def _partial_fit(self, X):
         """Train for one pass over rows as they come."""
         first = not hasattr(self, "generative_coefs_")
+        self._check_code(len(self._layer_sizes()))
         rows = self._validate(X, reset=first)
         with workers(self.n_jobs) as team:
             state = self._begin(rows) if first else self._resume()
@@ -390,7 +392,7 @@ class Fitting:
         return self._with_present_kinds(state)
 
     def _check_goes_on(self, machine):
-        """Raise if training cannot go on with a machine under the present parameters."""
+        """Raise if training cannot go on with a machine as the parameters are."""
         sizes = [len(layer.bias) for layer in machine.recognition]
         same = {
             "hidden_layer_sizes": sizes == self._layer_sizes(),

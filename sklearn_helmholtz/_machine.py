@@ -7,7 +7,6 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -23,10 +22,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._annealing import annealed_rows
 from ._belief_network import down_mean, down_pass, up_means, work_of
 from ._conditional import fill_in
-from ._data import Rows, blocks, refuse_hidden_values
+from ._data import Rows, blocks
 from ._directions import DIRECTIONS
 from ._fitted import machine_of
 from ._fitting import AllOrNothing, Fitting
+from ._input import read, refuse_hidden_values
 from ._learning_rules import LEARNING_RULES
 from ._likelihood import estimate_rows, exact_log_likelihood
 from ._optimizers import OPTIMIZERS, SCHEDULES
@@ -567,19 +567,8 @@ class HelmholtzMachine(
 
         As they are, not yet in the machine's units.
         """
-        n_layers = len(self._layer_sizes())
-        if not isinstance(self.code, str) and not -n_layers <= self.code < n_layers:
-            raise ValueError(
-                f"code={self.code} is not the index of a hidden layer: there are "
-                f"{n_layers}."
-            )
-        refuse_hidden_values(X)
-        dtype = [np.float64, np.float32] if reset else self._dtype
-        how = {"accept_sparse": "csr", "dtype": dtype, "order": "C", "reset": reset}
-        X = validate_data(self, X, ensure_all_finite=False, **how)
-        if sp.issparse(X) and not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
+        how = {} if reset else {"dtype": [self._dtype]}
+        X = read(self, X, reset=reset, ensure_all_finite=False, **how)
         rows = Rows(X)
         # The range is asked for anyway, so this saves a pass over all data.
         if not np.isfinite(rows.range).all():
@@ -630,10 +619,21 @@ class HelmholtzMachine(
     def _coded_layers(self):
         """Return the indices of the hidden layers that codes are made of."""
         n_layers = len(self.recognition_intercepts_)
+        self._check_code(n_layers)
+        layers = range(n_layers)
         if self.code == "all":
-            return range(n_layers)
-        index = n_layers - 1 if self.code == "top" else self.code
-        return [index % n_layers]
+            return layers
+        return [layers[-1 if self.code == "top" else self.code]]
+
+    def _check_code(self, n_layers):
+        """Raise if `code`, which may change after a fit, names none of so many."""
+        if self.code in ("all", "top"):
+            return
+        if not isinstance(self.code, Integral) or not -n_layers <= self.code < n_layers:
+            raise ValueError(
+                f"code={self.code!r} is neither 'all' nor 'top', and not the index of "
+                f"a hidden layer: there are {n_layers}."
+            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -787,7 +787,8 @@ class HelmholtzMachine(
             self, X, dtype=self._dtype, ensure_all_finite="allow-nan", reset=False
         )
         missing = np.isnan(X)
-        rows = self._rows(np.where(missing, getattr(self, "location_", 0.5), X))
+        start = np.asarray(getattr(self, "location_", 0.5), dtype=self._dtype)
+        rows = self._rows(np.where(missing, start, X))
         parts = rows.blocks(_BLOCK_ROWS // 2)
         generators = make_generators(random_state, len(parts))
         machine = machine_of(self)
@@ -921,7 +922,8 @@ class HelmholtzMachine(
         score : ndarray of shape (n_samples,), float64
             Nats. Log densities in the units of the data for Gaussian units.
         """
-        return self._estimate(X, estimate_rows, self.n_score_samples).mean_log_weight
+        n_particles = positive("n_score_samples", self.n_score_samples)
+        return self._estimate(X, estimate_rows, n_particles).mean_log_weight
 
     def score(self, X, y=None):
         """Return the mean of `score_samples`, in nats a row; higher is better.

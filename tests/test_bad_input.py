@@ -7,10 +7,12 @@ what is taken gives the result that the table promises.
 import pickle
 import re
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse as sp
 from helpers import binary_rows, parameters
@@ -78,7 +80,19 @@ REFUSED = {
         EVERYWHERE,
         {},
     ),
+    "dates in a frame of Polars": (
+        pl.DataFrame({str(j): [datetime(2020, 1, 1), None] for j in range(9)}),
+        EVERYWHERE,
+        {},
+    ),
+    "dates in lists": ([[np.datetime64("NaT")] * 9] * 4, EVERYWHERE, {}),
+    "dates among objects": (
+        changed(np.timedelta64(1, "s"), dtype=object),
+        EVERYWHERE,
+        {},
+    ),
     "masked values": (np.ma.masked_array(X, X > 0), EVERYWHERE, {}),
+    "masked rows in a list": (list(np.ma.masked_array(X, X > 0)), EVERYWHERE, {}),
     "rows of unequal length": ([[1.0, 0.0], [1.0]], EVERYWHERE, {}),
     "no rows": (X[:0], EVERYWHERE, {}),
     "no rows, sparse": (sp.csr_array((0, 9)), EVERYWHERE, {}),
@@ -139,11 +153,12 @@ def test_refused_input_leaves_an_unfitted_machine_unfitted(name):
         assert vars(machine) == before
 
 
-@pytest.mark.parametrize("name", ["masked values", "dates"])
+@pytest.mark.parametrize("name", [n for n in REFUSED if "dates" in n or "mask" in n])
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "score_samples"])
 def test_a_classifier_refuses_hidden_values_as_its_machines_do(name, method):
     y = np.arange(len(X)) % 2
-    classifier = HelmholtzClassifier(HelmholtzMachine(**SETTINGS)).fit(X, y)
+    classifier = HelmholtzClassifier(HelmholtzMachine(**SETTINGS))
+    classifier.fit(frame() if "data frame" in name else X, y)
     before = pickle.dumps(vars(classifier))
     data = REFUSED[name][0]
     labels = [y[: len(data)]] if "fit" in method else []
@@ -229,6 +244,11 @@ SAME = {
     "objects that are numbers": (X.astype(object), X, {}),
     "strings that are numbers": (X.astype(str), X, {}),
     "a data frame": (frame(), X, {}),
+    "a sparse data frame of booleans": (
+        frame(X.astype(bool)).astype(pd.SparseDtype(bool, False)),
+        X,
+        {},
+    ),
     "Fortran order": (np.asfortranarray(REAL), REAL, {}),
     "a view with steps and negative strides": (in_a_larger_array(REAL), REAL, {}),
     "non-native byte order": (REAL.astype(REAL.dtype.newbyteorder()), REAL, {}),

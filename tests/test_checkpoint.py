@@ -207,7 +207,7 @@ def test_resume_refuses_what_the_fit_cannot_go_on_as(changes, tmp_path):
         HelmholtzMachine(**SMALL), binary_rows(), tmp_path / "machine.pickle", 2
     ).set_params(**changes)
     before = dict(vars(machine))
-    with pytest.raises(ValueError, match="go(ne)? on"):
+    with pytest.raises(ValueError, match=r"go(ne)? on"):
         machine.resume(binary_rows())
     assert vars(machine) == before
 

@@ -101,6 +101,42 @@ def test_the_machine_of_a_class_is_the_one_fitted_to_its_rows():
         np.testing.assert_array_equal(parameters(machine), parameters(own))
 
 
+@pytest.mark.parametrize(
+    "values", [[0.6, 0.6], [2.0, -1.5], [0.5, 0.5]], ids=["above 1", "within", "grey"]
+)
+def test_duplicates_of_a_sparse_array_count_as_their_sum(values):
+    places = np.repeat(np.arange(40) % 3, 2)
+    data = np.tile(values, 40), places, np.arange(0, 81, 2)
+    X, y = sp.csr_array(data, shape=(40, 3)), np.arange(40) % 2
+    found, expected = classifier().fit(X, y), classifier().fit(X.toarray(), y)
+    assert found.visible_ == expected.visible_
+    for one, other in zip(found.estimators_, expected.estimators_, strict=True):
+        np.testing.assert_array_equal(parameters(one), parameters(other))
+    np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_fit_that_raises_leaves_the_classifier_as_it_was(method):
+    X, y = binary_classes()
+    fresh = classifier(priors=[1, 1])
+    options = {"classes": [0, 1, 2]} if method == "partial_fit" else {}
+    with pytest.raises(ValueError, match="priors"):
+        getattr(fresh, method)(X, y, **options)
+    with pytest.raises(NotFittedError):
+        fresh.predict(X)
+    rng = np.random.RandomState(0)
+    fitted = classifier().set_params(random_state=rng).fit(X, y)
+    before, place = dict(vars(fitted)), rng.get_state()[2]
+    with pytest.raises(ValueError, match="priors"):
+        getattr(fitted.set_params(priors=[1, 1]), method)(X, y)
+    with pytest.raises(ValueError, match=r"features|infinity"):
+        getattr(fitted, method)(np.full((150, 5), np.inf), y)
+    fitted.set_params(priors=None)
+    assert vars(fitted) == before
+    assert rng.get_state()[2] == place
+    fitted.predict(X)
+
+
 # ---------------------------------------------------------------------- priors
 
 
@@ -125,6 +161,29 @@ def test_a_class_of_prior_zero_is_never_chosen():
     fitted = classifier(priors=[0, 1, 1]).fit(X, y)
     assert (fitted.predict_proba(X)[:, 0] == 0).all()
     assert 0 not in fitted.sample(50, random_state=0)[1]
+
+
+@pytest.mark.parametrize("priors", [None, "uniform", [1, 2, 7]])
+def test_a_class_without_rows_has_no_prior(priors):
+    X, y = binary_classes()
+    some = y < 2
+    fitted = classifier(HelmholtzMachine((3,), visible="gaussian"), priors=priors)
+    fitted.partial_fit(X[some], y[some], classes=[0, 1, 2])
+    prior = np.exp(fitted.class_log_prior_)
+    assert prior[2] == 0
+    assert prior.sum() == pytest.approx(1)
+    far_off = np.full((1, 6), 1e200)
+    np.testing.assert_allclose(fitted.predict_proba(far_off), prior[None])
+    assert 2 not in fitted.sample(50, random_state=0)[1]
+    fitted.partial_fit(X, y)
+    assert fitted.class_log_prior_[2] > -np.inf
+
+
+def test_priors_of_classes_without_rows_alone_are_refused():
+    X, y = binary_classes()
+    fitted = classifier(priors=[0, 0, 1])
+    with pytest.raises(ValueError, match="rows so far"):
+        fitted.partial_fit(X[y < 2], y[y < 2], classes=[0, 1, 2])
 
 
 @pytest.mark.parametrize("priors", [[1, 1], [1, -1, 1], [0, 0, 0], [1, np.inf, 1]])
@@ -314,6 +373,14 @@ def test_samples_are_of_the_classes_asked_for():
     means, _ = fitted.sample(20, y=wanted, mean=True, random_state=0)
     assert not np.array_equal(means, rows)
     np.testing.assert_allclose(means, rows, atol=15)
+
+
+def test_labels_that_no_class_has_are_refused_whatever_their_kind():
+    X, y = binary_classes()
+    fitted = classifier().fit(X, np.array(["a", "b", "c"], dtype=object)[y])
+    for label in ("d", 1):
+        with pytest.raises(ValueError, match="not among the classes"):
+            fitted.sample(y=label)
 
 
 def test_samples_of_a_seed_leave_numpys_own_generator_alone():

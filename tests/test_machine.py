@@ -99,9 +99,32 @@ def test_code_names_the_layers_and_their_columns():
             f"helmholtzmachine{place}" for place in range(expected.shape[1])
         ]
         assert machine.inverse_transform(machine.transform(X)).shape == X.shape
-    for code in (2, -3):
+    for code in (2, -3, "bottom", None):
+        machine.set_params(code=code)
+        for method in (machine.transform, machine.inverse_transform):
+            with pytest.raises(ValueError, match="not the index of a hidden layer"):
+                method(X)
         with pytest.raises(ValueError, match="not the index of a hidden layer"):
-            machine.set_params(code=code).transform(X)
+            machine.get_feature_names_out()
+    machine.set_params(code=2)
+    for method in (machine.fit, machine.partial_fit):
+        with pytest.raises(ValueError, match="not the index of a hidden layer"):
+            method(X)
+
+
+def test_codes_are_of_the_layers_that_there_are_not_of_those_asked_for_since():
+    X = binary_rows()
+    machine = HelmholtzMachine(**SMALL).fit(X)
+    expected = machine.set_params(code=1).transform(X)
+    for sizes in ((6,), (4, 3, 2)):
+        found = machine.set_params(hidden_layer_sizes=sizes).transform(X)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_scores_take_a_positive_number_of_particles():
+    machine = HelmholtzMachine(**SMALL).fit(binary_rows())
+    with pytest.raises(ValueError, match="n_score_samples"):
+        machine.set_params(n_score_samples=0).score(binary_rows())
 
 
 @pytest.mark.parametrize("gaussian", [False, True])

@@ -1,0 +1,73 @@
+"""From what users hand in to arrays: what is refused, what is converted."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.validation import validate_data
+
+#: What NumPy would silently make numbers of, NaT included.
+_TIMES = np.datetime64, np.timedelta64
+
+
+def read(estimator, X, *y, dtype=(np.float64, np.float32), **how):
+    """Return rows as scikit-learn validates them, with labels if there are any.
+
+    Dense in C order or canonical CSR, of one of some floating dtypes.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+
+    *y : array-like of shape (n_samples,)
+        None or one.
+
+    dtype : sequence of dtype, default=(float64, float32)
+        The first is what others are converted to.
+
+    **how : dict
+        Passed to scikit-learn's `validate_data`.
+    """
+    refuse_hidden_values(X)
+    how |= {"accept_sparse": "csr", "dtype": list(dtype), "order": "C"}
+    found = validate_data(estimator, X, *y, **how)
+    X, *y = found if y else (found,)
+    if X.dtype.kind != "f":  # scikit-learn leaves sparse data frames as they are
+        X = X.astype(dtype[0])
+    if sp.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return (X, *y) if y else X
+
+
+def refuse_hidden_values(X):
+    """Raise if X holds what a conversion to floats would silently misread."""
+    rows = X if isinstance(X, (list, tuple)) else [X]
+    if any(np.ma.is_masked(row) for row in rows):
+        raise ValueError(
+            "X is a masked array with masked values, which would be read as if they "
+            "were valid. Impute them, or fill them in with X.filled."
+        )
+    if _holds_times(X):
+        raise ValueError(
+            "X holds dates or times, whose missing values would be read as numbers. "
+            "Convert them to floats."
+        )
+
+
+def _holds_times(X):
+    """Return whether an array, a data frame or nested lists hold dates or times."""
+    if isinstance(X, (list, tuple)):
+        try:
+            X = np.asarray(X)
+        except ValueError:
+            return False  # scikit-learn will say what is wrong with it
+    dtypes = [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", ())
+    for dtype in dtypes:
+        # Of NumPy's and pandas' dtypes, and of Polars'.
+        if getattr(dtype, "kind", "") in ("m", "M"):
+            return True
+        if getattr(dtype, "is_temporal", bool)():
+            return True
+    if any(getattr(dtype, "kind", "") == "O" for dtype in dtypes):
+        return any(isinstance(value, _TIMES) for value in np.asarray(X).ravel())
+    return False
