@@ -89,7 +89,7 @@ class Machine(NamedTuple):
         """Return all arrays of parameters, in a fixed order."""
         found = [array for network in self for layer in network for array in layer[:2]]
         units = self.generative[0].units
-        return found if units.binary else [*found, units.variance]
+        return found if units.variance is None else [*found, units.variance]
 
     def draw(self, index, logits, rng, shape, out=None):
         """Return states index + 1 drawn from q, given logits from the layer below."""

@@ -12,7 +12,8 @@ import scipy.linalg
 from ._belief_network import TRIANGULAR
 from ._numerics import column_mean, column_sum, row_blocks
 
-#: Learning rates up to 3 are then stable, with a momentum of 0.9.
+#: Learning rates up to 3 are then stable, with a momentum of 0.9; half of that where
+#: units see each other, too, which is another regression of the same layer.
 _LARGEST_CURVATURE = 1.0
 #: A product that is added to a gradient is in work so many values at once, or so
 #: many parents, if that is more: products of few rows take longer.
@@ -98,12 +99,12 @@ class Plain:
 
     def accumulate(self, regression, gradient, scratch, *, first):
         """Add a regression to the gradient, of which the first leaves but `keep`."""
-        keep = gradient.keep if first else 1
+        keep, scale = gradient.keep if first else 1, 1
         parent, residual = regression.parent, regression.residual
         if parent is not None:
-            _tame(regression, parent)
-            _product(parent, residual, gradient.weights, scratch, keep)
-        _column_sums(residual, gradient.bias, keep)
+            scale = _taming(regression, parent)
+            _product(parent, residual, gradient.weights, scratch, keep, scale)
+        _column_sums(residual, gradient.bias, keep, scale)
 
     def precondition(self, network, index, gradient):
         """Turn the gradient into the direction that the optimiser takes, in place."""
@@ -143,21 +144,21 @@ class Centred(Plain):
         }
 
     def accumulate(self, regression, gradient, scratch, *, first):
-        keep = gradient.keep if first else 1
+        keep, scale = gradient.keep if first else 1, 1
         parent, residual = regression.parent, regression.residual
         if parent is not None:
             centre = self.averages[regression.network][regression.layer]
             centred = scratch("centred", parent.shape)
             np.subtract(parent, centre, out=centred)
-            _tame(regression, centred)
-            _product(centred, residual, gradient.weights, scratch, keep)
+            scale = _taming(regression, centred)
+            _product(centred, residual, gradient.weights, scratch, keep, scale)
             if first:
                 column_mean(centred, out=gradient.shift)
             else:
                 # A lane regresses a layer at most twice: awake and asleep.
                 gradient.shift += column_mean(centred)
                 gradient.shift *= 0.5
-        _column_sums(residual, gradient.bias, keep)
+        _column_sums(residual, gradient.bias, keep, scale)
 
     def finish(self, network, index, step):
         if not step.shift.size:
@@ -168,8 +169,8 @@ class Centred(Plain):
         centre += step.shift
 
 
-def _tame(regression, parent):
-    """Scale down a Gaussian layer's residual where its parents are many.
+def _taming(regression, parent):
+    """Return the factor of a Gaussian layer's residual, less than 1 of many parents.
 
     Its regression is linear least squares, which gradient steps solve only if
     they are shorter than 2 over the largest curvature. The parents' mean
@@ -177,17 +178,20 @@ def _tame(regression, parent):
     its residuals are bounded.
     """
     if not regression.linear:
-        return
-    curvature = np.vdot(parent, parent) / len(parent)
-    if curvature > _LARGEST_CURVATURE:
-        scale = _LARGEST_CURVATURE / curvature
-        np.multiply(regression.residual, scale, out=regression.residual)
+        return 1
+    curvature = float(np.vdot(parent, parent)) / len(parent)
+    return _LARGEST_CURVATURE / max(curvature, _LARGEST_CURVATURE)
 
 
-def _product(parent, residual, out, scratch, keep):
-    """Add parent^T residual to `keep` times what is in out, some parents at a time."""
+def _product(parent, residual, out, scratch, keep, scale=1):
+    """Add `scale` parent^T residual to `keep` times what is in out.
+
+    Some parents at a time.
+    """
     if not keep:
         np.dot(parent.T, residual, out=out)
+        if scale != 1:
+            out *= scale
         return
     n_values = max(_BLOCK_VALUES, _BLOCK_PARENTS * out.shape[1])
     for mine, columns in row_blocks(out, parent.T, n_values=n_values):
@@ -195,16 +199,19 @@ def _product(parent, residual, out, scratch, keep):
         block = np.matmul(columns, residual, out=scratch("product", mine.shape))
         if keep != 1:
             mine *= keep
+        if scale != 1:
+            block *= scale
         mine += block
 
 
-def _column_sums(residual, out, keep):
-    """Add the residual's column sums to `keep` times what is in out."""
-    if not keep:
-        column_sum(residual, out=out)
-    else:
+def _column_sums(residual, out, keep, scale=1):
+    """Add `scale` times the residual's column sums to `keep` times what is in out."""
+    sums = column_sum(residual, out=None if keep else out)
+    if scale != 1:
+        sums *= scale
+    if keep:
         out *= keep
-        out += column_sum(residual)
+        out += sums
 
 
 class Natural(Plain):

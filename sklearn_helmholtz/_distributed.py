@@ -57,11 +57,11 @@ def fit_distributed(machine, X, client):
     Parameters
     ----------
     machine : HelmholtzMachine
-        It is fitted anew. `tol`, `early_stopping`, `warm_start`, `n_jobs` and
-        callbacks are not in use here.
+        It is fitted anew. `tol`, `early_stopping`, `warm_start`, `n_jobs`, `verbose`
+        and callbacks are not in use here.
 
     X : dask.array.Array of shape (n_samples, n_features)
-        Training data, in blocks of whole rows.
+        Training data, in blocks of whole rows, dense or CSR.
 
     client : dask.distributed.Client
         Where the blocks are, or will be, computed.
@@ -73,8 +73,11 @@ def fit_distributed(machine, X, client):
 
     Raises
     ------
+    TypeError
+        If `X` is no Dask array.
+
     ValueError
-        If `X` is not in blocks of whole rows, is not finite, or lies outside
+        If `X` is not in blocks of whole rows of known number, is not finite, or lies outside
         [0, 1] with Bernoulli units; if the parameters diverge.
 
     See Also
@@ -88,12 +91,32 @@ def fit_distributed(machine, X, client):
     ...     fit_distributed(HelmholtzMachine(random_state=0), X, client)
     """
     machine._validate_params()
+    _check(X)
+    blocks = zip(X.to_delayed().ravel().tolist(), X.chunks[0], strict=True)
+    blocks = [(block, size) for block, size in blocks if size]
+    if not blocks:
+        raise ValueError("X has 0 sample(s), while a minimum of 1 is required.")
+    blocks, sizes = zip(*blocks, strict=True)
+    with AllOrNothing(machine), quiet():
+        _fit(machine, client.compute(list(blocks)), sizes, client)
+    return machine
+
+
+def _check(X):
+    """Raise if X is no Dask array that can be learned from."""
+    if not (hasattr(X, "chunks") and hasattr(X, "to_delayed")):
+        raise TypeError(
+            f"X must be a dask.array.Array, got {type(X).__name__}. A data frame of "
+            "Dask has to_dask_array(lengths=True); for arrays of NumPy, use fit."
+        )
+    if X.ndim != 2:
+        raise ValueError(f"X must have two dimensions, got {X.ndim}.")
     if len(X.chunks[1]) > 1:
         raise ValueError("X must be in blocks of whole rows: X.rechunk({1: -1}).")
-    blocks = client.compute(X.to_delayed().ravel().tolist())
-    with AllOrNothing(machine), quiet():
-        _fit(machine, blocks, X.chunks[0], client)
-    return machine
+    if np.isnan(X.chunks[0]).any():
+        raise ValueError(
+            "X has blocks of unknown numbers of rows: X.compute_chunk_sizes()."
+        )
 
 
 def _fit(machine, blocks, sizes, client):
@@ -164,9 +187,9 @@ def block_sums(machine, X, part, key):
         Seed, epoch, number of the step, number of the block.
     """
     seed, epoch, number, block = key
-    order = np.arange(len(X))
+    order = np.arange(X.shape[0])
     if machine.shuffle:
-        order = _generator((seed, 0, epoch, block)).permutation(len(X))
+        order = _generator((seed, 0, epoch, block)).permutation(X.shape[0])
     rows = machine._validate(X[order[part]], reset=False)
     n_rows = rows.n_rows
     generators = [None, _generator((seed, 1, epoch, number, block))]
@@ -250,10 +273,12 @@ def _of_some_rows(function, machine, state, blocks, client):
 
 
 def _energies(machine, X, n_rows):
-    return machine.set_params(n_jobs=1).score_samples(X[:n_rows])
+    # By one particle, as fit's curve is.
+    return machine.set_params(n_jobs=1, n_score_samples=1).score_samples(X[:n_rows])
 
 
 def _moments(machine, X, n_rows):
     rows = machine._in_units(machine._validate(X[:n_rows], reset=False))
     with workers(1):
-        return measure(machine_of(machine), rows.take(slice(0, rows.n_rows)))
+        x = rows.take(slice(0, rows.n_rows))
+        return measure(machine_of(machine), x, resample=machine._resamples(rows))

@@ -38,7 +38,7 @@ def attributes(state):
             autoregressive[0]
         )
     units = generative[0].units
-    if not units.binary:
+    if units.variance is not None:
         found["variance_"] = units.variance
     return found
 

@@ -91,6 +91,16 @@ class Autoregressive:
         return self.units.binary
 
     @property
+    def linear(self):
+        """Whether the mean is the logits."""
+        return self.units.linear
+
+    @property
+    def variance(self):
+        """The units' variance, where they have one."""
+        return self.units.variance
+
+    @property
     def precision(self):
         """What turns a residual into the derivative of log_prob to the logits."""
         return self.units.precision

@@ -31,7 +31,7 @@ from ._random import choose, uniforms
 
 
 class Regression(NamedTuple):
-    """One weighted regression of a child layer on its parent.
+    """One weighted regression of a child layer on its parent; only to be read.
 
     Parameters
     ----------
@@ -177,10 +177,10 @@ def _generative(machine, index, logits, parent, child, weight, informed):
     information = squares = None
     if informed:
         information = layer.units.information(None, mean=child - residual) * weight
-    if not layer.units.binary:
+    if layer.units.variance is not None:
         squares = weight * np.square(residual).sum(axis=0)
     residual *= weight
-    rest = residual, squares, information, not layer.units.binary
+    rest = residual, squares, information, layer.units.linear
     return Regression("generative", index, parent, *rest)
 
 
@@ -329,12 +329,12 @@ def _particles(machine, x, rng, scratch, n_particles):
 def _weighted(layer, index, parent, residual, w, information):
     """Return the generative regression of particles with weights w."""
     squares = None
-    if not layer.units.binary:
+    if layer.units.variance is not None:
         squares = np.einsum("krj,krj,kr->j", residual, residual, w[..., 0])
     residual *= w
     if information is not None:
         information = _flat(information)
-    rest = _flat(residual), squares, information, not layer.units.binary
+    rest = _flat(residual), squares, information, layer.units.linear
     return Regression("generative", index, _flat(parent), *rest)
 
 
@@ -480,7 +480,7 @@ class ContrastiveDivergence(LearningRule):
     shares_weights = True
     resamples = False
     usual_rate = 0.5
-    usual_penalty = 1.5e-4
+    usual_penalty = 3e-4
     least_steps = 0
 
     def __init__(

@@ -327,7 +327,7 @@ def wide(machine):
 def _wide(layer):
     """Return a layer with everything in float64."""
     units = layer.units
-    if not units.binary:
+    if units.variance is not None:
         units = type(units)(units.variance.astype(np.float64))
     return Layer(layer.weights.astype(np.float64), layer.bias.astype(np.float64), units)
 

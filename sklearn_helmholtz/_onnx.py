@@ -69,10 +69,13 @@ def _convert(scope, operator, container):
     wide = isinstance(operator.inputs[0].type, DoubleTensorType)
     graph = _Graph(scope, container, np.float64 if wide else np.float32)
     estimator = operator.raw_operator
-    means = [graph.cast(operator.inputs[0].full_name)]
+    x = operator.inputs[0].full_name
     if estimator.visible_ == "gaussian":
-        moved = graph.node("Sub", means[0], graph.constant(estimator.location_))
-        means[0] = graph.node("Div", moved, graph.constant(estimator.scale_))
+        # In double: far from 0 a difference from the mean takes all digits.
+        x = graph.cast(x, np.float64)
+        for step, moment in ("Sub", estimator.location_), ("Div", estimator.scale_):
+            x = graph.node(step, x, graph.constant(moment, np.float64))
+    means = [graph.cast(x, graph.dtype)]
     machine = machine_of(estimator)
     for index, layer in enumerate(machine.recognition):
         logits = graph.linear(means[-1], layer)
@@ -101,9 +104,9 @@ class _Graph:
         )
         return outputs[0]
 
-    def cast(self, name):
-        """Return the input in the graph's precision, whatever its type."""
-        return self.node("Cast", name, to=_kind(self.dtype))
+    def cast(self, name, dtype):
+        """Return values in some precision, whatever theirs is."""
+        return self.node("Cast", name, to=_kind(dtype))
 
     def constant(self, array, dtype=None):
         """Return the name of a constant tensor."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ._belief_network import TOP_DOWN, TRIANGULAR, Scratch, up_pass
 from ._numerics import row_blocks
-from ._random import RowStream, row_keys
+from ._random import RowStream, draw_from_means, row_keys
 
 #: Networks whose weights have priors. Dreams never end, so that recognition does not
 #: need any.
@@ -62,7 +62,7 @@ class Moments(NamedTuple):
         return self.information / self.n_rows, np.maximum(variance, 0)
 
 
-def measure(machine, x):
+def measure(machine, x, *, resample=False):
     """Return the Moments of every penalised layer at states recognised from rows.
 
     The draws are a function of the rows, so that the result is, too.
@@ -71,13 +71,18 @@ def measure(machine, x):
     ----------
     machine : Machine
     x : ndarray of shape (n_rows, n_features)
+
+    resample : bool, default=False
+        Whether rows are the means of binary ones, which are drawn to learn from.
     """
     rng = RowStream(row_keys(x), range(1))
+    if resample:
+        x = draw_from_means(x.copy(), rng)
     states = up_pass(machine, x, rng, Scratch(machine.dtype))
     found = {}
     for number, child in enumerate(states[:-1]):
         layer = machine.top_down[number]
-        if not layer.units.binary:
+        if layer.units.variance is not None:
             continue  # their residuals are scaled by variances that are learned, too
         mean = layer.units.given(child).mean(layer.logits(states[number + 1]))
         information = layer.units.information(None, mean=mean)

@@ -74,6 +74,13 @@ def as_noise(bits, dtype):
     return noise
 
 
+def draw_from_means(means, rng):
+    """Return binary draws in the place of their means, values in [0, 1]."""
+    np.subtract(1, means, out=means)
+    means *= NOISE_RANGE
+    return np.greater(rng.noise(means.shape, means.dtype), means, out=means)
+
+
 def uniforms(rng, shape):
     """Return draws in (0, 1), float64."""
     return rng.bits(shape) / FULL_RANGE

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._belief_network import BOTTOM_UP, TOP_DOWN, TRIANGULAR, Machine, Scratch
 from ._parallel import run_in_turn
-from ._random import NOISE_RANGE, Stream
+from ._random import Stream, draw_from_means
 
 NETWORKS = Machine._fields
 
@@ -233,11 +233,7 @@ class Step:
         """Return the rows at `index`, drawn to binary where they are means."""
         shape = n_rows, self.rows.n_features
         x = self.rows.take(index, out=scratch("x", shape))
-        if self.resample:
-            np.subtract(1, x, out=x)
-            x *= NOISE_RANGE
-            np.greater(stream.noise(shape, x.dtype), x, out=x)
-        return x
+        return draw_from_means(x, stream) if self.resample else x
 
     def _merge(self, key, gain):
         """Return the sum of the lanes' gradients, and `gain` times the penalty's."""
@@ -247,7 +243,9 @@ class Step:
         if network in TRIANGULAR:
             # No unit sees itself or one that comes after it.
             gradient.weights[...] = np.triu(gradient.weights, 1)
-        if not self.state.n_steps % self.penalty.every:
+        # Weights that both networks share are pulled once.
+        pulled = network in TOP_DOWN or not self.rule.shares_weights
+        if pulled and not self.state.n_steps % self.penalty.every:
             layer = getattr(self.state.machine, network)[number]
             given = layer.weights, gradient.weights
             self.penalty.pull(network, number, *given, gain)
@@ -286,8 +284,9 @@ class Step:
         for (network, number), step in self.steps.items():
             if network in networks:
                 layer = getattr(self.state.machine, network)[number]
-                mean_squares = None if layer.units.binary else squares
-                self.apply(layer, step, mean_squares, self.variance_floor)
+                has_variance = layer.units.variance is not None
+                of_layer = squares if has_variance else None
+                self.apply(layer, step, of_layer, self.variance_floor)
 
 
 def _length(index):

@@ -2,8 +2,9 @@
 
 A unit type knows eight functions of the logits ``a`` (for Gaussian units the
 mean) and nothing of weights: ``mean``, ``sample``, ``log_prob``, ``log_prob_of_pairs``,
-``residual``, ``log_prob_and_residual``, ``information`` and ``given``. A new type is a
-class with these eight.
+``residual``, ``log_prob_and_residual``, ``information`` and ``given``; and five facts:
+``binary``, ``factorial``, ``linear``, ``precision`` and ``variance``. A new type is a
+class with these.
 """
 
 import numpy as np
@@ -49,9 +50,14 @@ class Bernoulli:
         Whether states may also be means of binary ones, in (0, 1).
     """
 
+    #: Whether states are 0 or 1.
     binary = True
     #: Whether a layer's units are independent given their parents.
     factorial = True
+    #: Whether the mean is the logits, so that a step may be too long.
+    linear = False
+    #: A learned variance a unit, of shape (n_units,), where there is one.
+    variance = None
     #: The derivative of log_prob to the logits is the residual times this.
     precision = 1.0
 
@@ -154,6 +160,7 @@ class Gaussian:
 
     binary = False
     factorial = True
+    linear = True
 
     def __init__(self, variance):
         self.variance = variance

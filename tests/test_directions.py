@@ -42,6 +42,28 @@ def test_plain_direction_is_the_sum_of_outer_products(n_parents):
     np.testing.assert_allclose(gradient.bias, expected)
 
 
+@pytest.mark.parametrize("keep", [0.0, 0.9])
+@pytest.mark.parametrize("make", [Plain, Centred])
+def test_regressions_are_only_read_and_linear_ones_of_many_parents_are_tamed(
+    make, keep
+):
+    # Two regressions may share a residual: a layer's on those above and beside it.
+    each = regression(squares=np.ones(3), scale=10.0)
+    before = each.residual.copy(), each.parent.copy()
+    direction = make({"recognition": [np.full(5, 2.0)]})
+    gradient = empty_gradient()
+    gradient.weights[...], gradient.bias[...], gradient.keep = 1.0, 1.0, keep
+    direction.accumulate(each, gradient, Scratch(float), first=True)
+    np.testing.assert_array_equal(each.residual, before[0])
+    np.testing.assert_array_equal(each.parent, before[1])
+    parent = each.parent - (2.0 if make is Centred else 0.0)
+    scale = 1 / np.mean(np.square(parent).sum(axis=1))
+    expected = keep + scale * parent.T @ each.residual
+    np.testing.assert_allclose(gradient.weights, expected)
+    expected = keep + scale * each.residual.sum(axis=0)
+    np.testing.assert_allclose(gradient.bias, expected)
+
+
 def test_centred_step_is_the_plain_step_in_centred_coordinates():
     # With a = (s - c) W + b', plain gradients of W and b' for the stored
     # b = b' - c W.

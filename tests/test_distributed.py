@@ -6,6 +6,7 @@ import signal
 import joblib
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from helpers import LISTS, binary_rows, parameters
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -134,7 +135,8 @@ def fit_jointly(machine, blocks, order_of, share):
     for epoch in range(machine.max_iter):
         if penalty.learns and epoch:
             x = everything.take(slice(0, everything.n_rows))
-            penalty.learn(state.machine, measure(state.machine, x))
+            resample = machine._resamples(everything)
+            penalty.learn(state.machine, measure(state.machine, x, resample=resample))
         orders = [order_of(seed, epoch, k) for k in range(len(blocks))]
         for number in range(n_steps):
             part = slice(number * share, (number + 1) * share)
@@ -240,6 +242,42 @@ def test_a_failed_fit_leaves_the_machine_as_it_was(client):
     assert vars(machine).keys() == vars(clone(TINY)).keys()
 
 
-def test_blocks_of_columns_are_refused(client):
-    with pytest.raises(ValueError, match="whole rows"):
-        fit_distributed(clone(TINY), da.zeros((20, 4), chunks=(10, 2)), client)
+def test_sparse_blocks_and_empty_ones_give_what_others_do(client):
+    X = binary_rows(80)
+    dense = da.from_array(X, chunks=(40, -1))
+    expected = parameters(fit_distributed(clone(TINY), dense, client))
+    sparse = dense.map_blocks(sp.csr_matrix)
+    gaps = da.from_array(X, chunks=((40, 0, 40), (9,)))
+    assert gaps.chunks[0] == (40, 0, 40)
+    for blocks in (sparse, gaps):
+        found = parameters(fit_distributed(clone(TINY), blocks, client))
+        np.testing.assert_array_equal(found, expected)
+
+
+ROWS = da.from_array(binary_rows(80), chunks=(40, -1))
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "words"),
+    [
+        (da.zeros((20, 4), chunks=(10, 2)), ValueError, "whole rows"),
+        (ROWS[ROWS[:, 0] > 0], ValueError, "compute_chunk_sizes"),
+        (ROWS[0], ValueError, "two dimensions"),
+        (ROWS[:0], ValueError, "0 sample"),
+        (binary_rows(80), TypeError, "dask.array"),
+    ],
+    ids=["columns", "unknown sizes", "one dimension", "no rows", "NumPy"],
+)
+def test_what_is_no_array_in_blocks_of_rows_is_refused(client, X, error, words):
+    with pytest.raises(error, match=words):
+        fit_distributed(clone(TINY), X, client)
+
+
+def test_curves_are_those_of_fit_whatever_the_score(client):
+    curves = [
+        fit_distributed(
+            clone(TINY).set_params(n_score_samples=n), ROWS, client
+        ).free_energy_curve_
+        for n in (1, 7)
+    ]
+    assert curves[0] == curves[1]

@@ -127,6 +127,14 @@ def test_onnx_codes_are_those_of_transform(options, dtype):
     np.testing.assert_allclose(codes, machine.transform(X), atol=1e-5)
 
 
+@pytest.mark.parametrize(("centre", "spread"), [(1e4, 1.0), (1e6, 10.0)])
+def test_onnx_codes_are_those_of_transform_far_from_zero(centre, spread):
+    X = np.random.default_rng(0).normal(centre, spread, (200, 6)).astype(np.float32)
+    machine = HelmholtzMachine((7, 3), max_iter=4, random_state=0).fit(X)
+    (codes,) = run_onnx(machine, X)
+    np.testing.assert_allclose(codes, machine.transform(X), atol=1e-5)
+
+
 @pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler(clip=True)])
 def test_onnx_pipeline_with_scaler_and_classifier(scaler):
     rng = np.random.default_rng(0)

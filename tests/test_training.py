@@ -90,6 +90,24 @@ def test_step_is_the_rate_times_the_mean_gradient_of_its_rows(index, penalty):
     np.testing.assert_array_equal(machine.generative[1].bias, before.generative[1].bias)
 
 
+@pytest.mark.parametrize("rule", LEARNING_RULES)
+def test_a_penalty_takes_its_part_of_every_weight_once(rule):
+    after = []
+    for penalty in (0.0, 0.3):
+        machine = random_machine((4, 3))
+        if LEARNING_RULES[rule].shares_weights:
+            machine.recognition[0].weights[...] = machine.generative[0].weights.T
+        before = pickle.loads(pickle.dumps(machine))
+        chosen = LEARNING_RULES[rule](2, 0.5, 0.5)
+        step = make_step(machine, binary_rows(8, 4), chosen, penalty=Fixed(penalty))
+        step(slice(0, 8), 0.1, run_in_turn)
+        after.append(machine)
+    for network in ("generative", "recognition"):
+        weights = getattr(before, network)[0].weights
+        free, pulled = (getattr(each, network)[0].weights for each in after)
+        np.testing.assert_allclose(pulled - free, -0.1 * 0.3 * weights)
+
+
 @pytest.mark.parametrize("wake_share", [0.0, 0.5])
 @pytest.mark.parametrize("rule", LEARNING_RULES)
 def test_steps_know_nothing_of_the_rows_before(rule, wake_share):
@@ -305,7 +323,7 @@ def test_auto_is_the_rate_that_the_docstring_names(settings, rate):
 def test_auto_is_the_penalty_that_the_docstring_names(rule, monkeypatch):
     monkeypatch.setattr(_fitting, "share_of_evidence", lambda machine, n_rows: 1.0)
     X = binary_rows()
-    penalty = 1.5e-4 if rule == "contrastive-divergence" else "evidence"
+    penalty = 3e-4 if rule == "contrastive-divergence" else "evidence"
     auto, named, other = (
         HelmholtzMachine(learning_rule=rule, alpha=alpha, **SMALL).fit(X)
         for alpha in ("auto", penalty, 0.1)
