@@ -37,7 +37,9 @@ class Checkpoint:
         a search over parameters, all write to this one file.
 
     every : int, default=1
-        Write after every so many epochs, and after the last.
+        Write after every so many epochs, and after the last that `max_iter`, `tol`
+        and `early_stopping` allow. One that another callback or an interrupt makes
+        the last is written only if it is its turn.
 
     See Also
     --------

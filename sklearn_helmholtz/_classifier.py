@@ -200,7 +200,8 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         Every machine takes its rows as they come, see
         :meth:`HelmholtzMachine.partial_fit`: a block should have many rows of
         each class. The first call chooses the visible units and, for Gaussian
-        ones, location and scale.
+        ones, location and scale. A class's machine is made when its first rows
+        come, with the parameters that `estimator` has then.
 
         Parameters
         ----------

@@ -77,8 +77,8 @@ def fit_distributed(machine, X, client):
         If `X` is no Dask array.
 
     ValueError
-        If `X` is not in blocks of whole rows of known number, is not finite, or lies outside
-        [0, 1] with Bernoulli units; if the parameters diverge.
+        If `X` is not in blocks of whole rows of known number, is not finite, or
+        lies outside [0, 1] with Bernoulli units; if the parameters diverge.
 
     See Also
     --------

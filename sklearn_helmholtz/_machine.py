@@ -151,9 +151,10 @@ class HelmholtzMachine(
         L2 penalty: alpha / 2 times the squared weights is added to the free
         energy of a row. (Of Gaussian units it is alpha m / variance, with m the mean
         squared distance of their parents from the mean, or 1 if that is more: their
-        steps are measured in these.) "evidence" gives the generative weights heavy-tailed
-        priors, and learns after every epoch of :meth:`fit` at what scale each
-        unit sends [6]_ [7]_: the choice where rows are few.
+        steps are measured in these.)
+        "evidence" gives the generative weights heavy-tailed priors, and learns
+        after every epoch of :meth:`fit` at what scale each unit sends [6]_ [7]_:
+        the choice where rows are few.
         "auto" is that at part of its strength, w / (w + 4 n) for w generative
         weights and n rows; for contrastive divergence, where "evidence" is
         refused, it is 3e-4. :meth:`partial_fit`, which does not know how many
