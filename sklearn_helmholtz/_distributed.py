@@ -280,5 +280,4 @@ def _energies(machine, X, n_rows):
 def _moments(machine, X, n_rows):
     rows = machine._in_units(machine._validate(X[:n_rows], reset=False))
     with workers(1):
-        x = rows.take(slice(0, rows.n_rows))
-        return measure(machine_of(machine), x, resample=machine._resamples(rows))
+        return measure(machine_of(machine), rows.take(slice(0, rows.n_rows)))

@@ -286,10 +286,7 @@ class Fitting:
     def _learn_penalty(self, step, rows):
         """Let the penalty learn from some rows, a minibatch of them at a time."""
         machine = step.state.machine
-        parts = [
-            measure(machine, rows.take(part), resample=step.resample)
-            for part in rows.blocks(self.batch_size)
-        ]
+        parts = [measure(machine, rows.take(p)) for p in rows.blocks(self.batch_size)]
         step.penalty.learn(machine, reduce(joint, parts))
 
     def _evaluator(self, step, monitored, kept_back, team):

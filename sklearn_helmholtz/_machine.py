@@ -3,10 +3,12 @@
 Longer than most modules here, for its docstrings: they are what users read.
 """
 
+from functools import cache
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -570,13 +572,21 @@ class HelmholtzMachine(
 
         As they are, not yet in the machine's units.
         """
+        rows = self._read(X, reset=reset)
+        self._check_finite(rows)
+        return rows
+
+    def _read(self, X, *, reset):
+        """Return rows as `_validate` does, but that they may not be finite."""
         how = {} if reset else {"dtype": [self._dtype]}
-        X = read(self, X, reset=reset, ensure_all_finite=False, **how)
-        rows = Rows(X)
+        return Rows(read(self, X, reset=reset, ensure_all_finite=False, **how))
+
+    def _check_finite(self, rows):
+        """Raise if a value is not."""
         # The range is asked for anyway, so this saves a pass over all data.
         if not np.isfinite(rows.range).all():
-            assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
-        return rows
+            name = type(self).__name__
+            assert_all_finite(rows.X, estimator_name=name, input_name="X")
 
     def _layer_sizes(self):
         """Return hidden_layer_sizes as a list."""
@@ -663,20 +673,44 @@ class HelmholtzMachine(
             Probabilities of the hidden layers that `code` names, in the
             machine's dtype.
         """
-        rows = self._checked_rows(X)
+        check_is_fitted(self)
+        rows = self._read(X, reset=False)
+        take = self._taker(rows)
         machine = machine_of(self)
         layers = self._coded_layers()
         n_layers = layers[-1] + 1
         codes = np.empty((rows.n_rows, self._n_features_out), dtype=self._dtype)
 
         def code(part):
-            means = up_means(machine, rows.take(part), n_layers)
+            means = up_means(machine, take(part), n_layers)
             np.concatenate([means[i] for i in layers], axis=1, out=codes[part])
 
         work = rows.n_rows * work_of(machine.recognition[:n_layers])
         with workers(self.n_jobs) as team:
             team.map_blocks(code, rows.blocks(_BLOCK_ROWS), work)
         return codes
+
+    def _taker(self, rows):
+        """Return a function that gives some of the rows, in the machine's units.
+
+        A block's values are looked at when it is asked for, as the next to work on
+        it finds it in the processor's cache then. If one is not as it should be, all
+        rows are looked at, and what is wrong is said of them.
+        """
+
+        @cache
+        def checked():
+            self._check_finite(rows)
+            return self._in_units(rows)
+
+        def take(part):
+            block = rows.take(part)
+            if block.min() >= 0 and block.max() <= 1 and self.visible_ == "bernoulli":
+                return block
+            return checked().take(part)
+
+        # The range of sparse data is little to ask for.
+        return checked().take if sp.issparse(rows.X) else take
 
     def inverse_transform(self, X):
         """Return the mean visible values that codes stand for.

@@ -13,7 +13,7 @@ import numpy as np
 
 from ._belief_network import TOP_DOWN, TRIANGULAR, Scratch, up_pass
 from ._numerics import row_blocks
-from ._random import RowStream, draw_from_means, row_keys
+from ._random import RowStream, row_keys
 
 #: Networks whose weights have priors. Dreams never end, so that recognition does not
 #: need any.
@@ -62,22 +62,19 @@ class Moments(NamedTuple):
         return self.information / self.n_rows, np.maximum(variance, 0)
 
 
-def measure(machine, x, *, resample=False):
+def measure(machine, x):
     """Return the Moments of every penalised layer at states recognised from rows.
 
-    The draws are a function of the rows, so that the result is, too.
+    The draws are a function of the rows, so that the result is, too. Grey rows are
+    taken as they are: measured on binary draws, which vary more, priors are stronger,
+    and 200 digits gave autoregressive machines 0.12 nats less on others.
 
     Parameters
     ----------
     machine : Machine
     x : ndarray of shape (n_rows, n_features)
-
-    resample : bool, default=False
-        Whether rows are the means of binary ones, which are drawn to learn from.
     """
     rng = RowStream(row_keys(x), range(1))
-    if resample:
-        x = draw_from_means(x.copy(), rng)
     states = up_pass(machine, x, rng, Scratch(machine.dtype))
     found = {}
     for number, child in enumerate(states[:-1]):

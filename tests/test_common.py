@@ -18,8 +18,8 @@ SMALL = {"hidden_layer_sizes": (5,), "max_iter": 5}
 class SparseFloat32Machine(HelmholtzMachine):
     """Takes whatever the checks feed as float32 CSR rows."""
 
-    def _validate(self, X, *, reset):
-        rows = super()._validate(X, reset=reset)
+    def _read(self, X, *, reset):
+        rows = super()._read(X, reset=reset)
         return Rows(sp.csr_array(rows.X, dtype=np.float32))
 
     def __sklearn_tags__(self):

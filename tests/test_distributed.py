@@ -135,8 +135,7 @@ def fit_jointly(machine, blocks, order_of, share):
     for epoch in range(machine.max_iter):
         if penalty.learns and epoch:
             x = everything.take(slice(0, everything.n_rows))
-            resample = machine._resamples(everything)
-            penalty.learn(state.machine, measure(state.machine, x, resample=resample))
+            penalty.learn(state.machine, measure(state.machine, x))
         orders = [order_of(seed, epoch, k) for k in range(len(blocks))]
         for number in range(n_steps):
             part = slice(number * share, (number + 1) * share)

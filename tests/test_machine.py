@@ -112,6 +112,21 @@ def test_code_names_the_layers_and_their_columns():
             method(X)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("place", [0, 700, 2999])
+def test_every_block_of_rows_to_code_is_looked_at(place, n_jobs, monkeypatch):
+    share_all_work(monkeypatch)
+    X = binary_rows(3000)
+    machine = HelmholtzMachine(n_jobs=n_jobs, **SMALL).fit(X)
+    usual = machine.transform(X)
+    X[place] = np.where(X[place] > 0, np.nextafter(1, 2), -1e-17)
+    np.testing.assert_array_equal(machine.transform(X), usual)
+    for value, words in ((1.5, "to 1.5"), (np.nan, "NaN"), (-np.inf, "infinity")):
+        X[place, 3] = value
+        with pytest.raises(ValueError, match=words):
+            machine.transform(X)
+
+
 def test_codes_are_of_the_layers_that_there_are_not_of_those_asked_for_since():
     X = binary_rows()
     machine = HelmholtzMachine(**SMALL).fit(X)
