@@ -8,7 +8,7 @@ import numpy as np
 import oracles
 import pytest
 import skops.io
-from helpers import LISTS, binary_rows, parameters
+from helpers import LISTS, binary_rows, parameters, share_all_work
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
