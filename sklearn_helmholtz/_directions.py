@@ -12,8 +12,8 @@ import scipy.linalg
 from ._belief_network import TRIANGULAR
 from ._numerics import column_mean, column_sum, row_blocks
 
-#: Learning rates up to 3 are then stable, with a momentum of 0.9; half of that where
-#: units see each other, too, which is another regression of the same layer.
+#: Of all of a layer's regressions: learning rates up to 3 are then stable, with a
+#: momentum of 0.9.
 _LARGEST_CURVATURE = 1.0
 #: A product that is added to a gradient is in work so many values at once, or so
 #: many parents, if that is more: products of few rows take longer.
@@ -180,7 +180,8 @@ def _taming(regression, parent):
     if not regression.linear:
         return 1
     curvature = float(np.vdot(parent, parent)) / len(parent)
-    return _LARGEST_CURVATURE / max(curvature, _LARGEST_CURVATURE)
+    largest = _LARGEST_CURVATURE / regression.linear
+    return largest / max(curvature, largest)
 
 
 def _product(parent, residual, out, scratch, keep, scale=1):

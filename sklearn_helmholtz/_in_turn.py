@@ -92,8 +92,8 @@ class Autoregressive:
 
     @property
     def linear(self):
-        """Whether the mean is the logits."""
-        return self.units.linear
+        """How many regressions teach a mean that is the logits: above, and beside."""
+        return 2 * self.units.linear
 
     @property
     def variance(self):

@@ -55,8 +55,9 @@ class Regression(NamedTuple):
     information : ndarray of the residual's shape or None
         weight * the units' Fisher information, where the direction asks for it.
 
-    linear : bool
-        Whether the mean is a linear function of the parent.
+    linear : int
+        Where the mean is a linear function of the parent, among how many parents
+        that teach at once; else 0.
     """
 
     network: str
@@ -65,7 +66,7 @@ class Regression(NamedTuple):
     residual: np.ndarray
     squares: np.ndarray | None = None
     information: np.ndarray | None = None
-    linear: bool = False
+    linear: int = 0
 
 
 def wake(machine, x, rng, scratch, weight, *, informed=False):
@@ -232,7 +233,7 @@ def reweighted_wake(
     w = w.astype(x.dtype, copy=False)[..., None]
     for index, (residual, parent) in enumerate(zip(residuals, states[1:], strict=True)):
         information = informations[index] * w if informed else None
-        layer = machine.generative[index]
+        layer = machine.top_down[index]
         found = _weighted(layer, index, parent, residual, w, information)
         yield found
         if index < len(machine.autoregressive):

@@ -54,8 +54,9 @@ class Bernoulli:
     binary = True
     #: Whether a layer's units are independent given their parents.
     factorial = True
-    #: Whether the mean is the logits, so that a step may be too long.
-    linear = False
+    #: Where the mean is the logits, so that a step may be too long, how many
+    #: regressions at once teach what they are made of; else 0.
+    linear = 0
     #: A learned variance a unit, of shape (n_units,), where there is one.
     variance = None
     #: The derivative of log_prob to the logits is the residual times this.
@@ -160,7 +161,7 @@ class Gaussian:
 
     binary = False
     factorial = True
-    linear = True
+    linear = 1
 
     def __init__(self, variance):
         self.variance = variance

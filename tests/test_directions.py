@@ -17,7 +17,7 @@ def regression(seed=0, n_rows=20, squares=None, scale=1.0, n_parents=5):
     rng = np.random.default_rng(seed)
     parent = scale * rng.integers(0, 2, (n_rows, n_parents)).astype(float)
     residual = rng.normal(size=(n_rows, 3)) / n_rows
-    linear = squares is not None
+    linear = 0 if squares is None else 2
     return Regression("recognition", 0, parent, residual, squares, linear=linear)
 
 
@@ -57,7 +57,7 @@ def test_regressions_are_only_read_and_linear_ones_of_many_parents_are_tamed(
     np.testing.assert_array_equal(each.residual, before[0])
     np.testing.assert_array_equal(each.parent, before[1])
     parent = each.parent - (2.0 if make is Centred else 0.0)
-    scale = 1 / np.mean(np.square(parent).sum(axis=1))
+    scale = 0.5 / np.mean(np.square(parent).sum(axis=1))  # one of two regressions
     expected = keep + scale * parent.T @ each.residual
     np.testing.assert_allclose(gradient.weights, expected)
     expected = keep + scale * each.residual.sum(axis=0)

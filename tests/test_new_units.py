@@ -22,7 +22,7 @@ class Poisson:
 
     binary = False
     factorial = True
-    linear = False
+    linear = 0
     precision = 1.0
     variance = None
 
