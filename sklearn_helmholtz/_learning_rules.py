@@ -377,16 +377,6 @@ class Lane(NamedTuple):
     owns: tuple
 
 
-def _halves(n_rows, *phases):
-    """Return lanes that take half of the rows each through some phases."""
-    parts = slice(0, n_rows // 2), slice(n_rows // 2, n_rows)
-    return [
-        Lane(tuple((phase, part) for phase in phases), ())
-        for part in parts
-        if part.stop > part.start
-    ]
-
-
 class LearningRule:
     """Which phases a step has, and how they are laid out in lanes.
 
@@ -426,12 +416,35 @@ class LearningRule:
         self.sleep_share = float(sleep_share)
 
     def lanes(self, n_rows):
+        """Return the lanes of a step on n_rows: each half of them, awake and asleep.
+
+        The layout may depend on the rule and the minibatch, never on the number of
+        threads, so that the result does not either.
+        """
+        parts = slice(0, n_rows // 2), slice(n_rows // 2, n_rows)
+        return [
+            Lane((("wake", part), ("sleep", part)), ())
+            for part in parts
+            if part.stop > part.start
+        ]
+
+    def wake(self, machine, x, rng, scratch, weight):
+        """Yield the regressions on rows of data x, of that weight each."""
+        raise NotImplementedError
+
+    def sleep(self, machine, n_rows, rng, scratch, weight):
+        """Yield the regressions on n_rows dreams: none, unless a rule has some."""
+        return iter(())
+
+
+class ReweightedWakeSleep(LearningRule):
+    """Reweighted wake-sleep, and what it becomes with one particle or with moves."""
+
+    def lanes(self, n_rows):
         """Return the lanes of a step on n_rows.
 
-        The layout depends on the rule and the minibatch, never on the number
-        of threads, so that the result does not either. One particle: the two
-        phases cost the same and are a lane each. More: the wake phase costs
-        most, and each lane takes half of the rows through both phases.
+        One particle: the two phases cost the same and are a lane each. More: the
+        wake phase costs most, and each lane takes half of the rows through both.
         """
         if n_rows == 1 or (self.n_particles == 1 and not self.n_moves):
             rows = slice(0, n_rows)
@@ -440,7 +453,7 @@ class LearningRule:
                 Lane((("wake", rows),), TOP_DOWN),
                 Lane((("sleep", rows),), () if shared else BOTTOM_UP),
             ]
-        return _halves(n_rows, "wake", "sleep")
+        return super().lanes(n_rows)
 
     def wake(self, machine, x, rng, scratch, weight):
         """Yield the wake phase's regressions."""
@@ -461,7 +474,7 @@ class LearningRule:
         return sleep(machine, n_rows, rng, scratch, weight, informed=self.informed)
 
 
-class WakeSleep(LearningRule):
+class WakeSleep(ReweightedWakeSleep):
     """Wake-sleep; the arguments are those of its generalisation."""
 
     def __init__(
@@ -489,21 +502,13 @@ class ContrastiveDivergence(LearningRule):
     ):
         super().__init__(1, wake_share=1.0, sleep_share=0.0, informed=informed)
 
-    def lanes(self, n_rows):
-        """Return lanes that take half of the rows each."""
-        return _halves(n_rows, "wake")
-
     def wake(self, machine, x, rng, scratch, weight):
         """Yield the regressions of both networks."""
         return contrast(machine, x, rng, scratch, weight, informed=self.informed)
 
-    def sleep(self, machine, n_rows, rng, scratch, weight):
-        """Yield nothing: there are no dreams."""
-        return iter(())
-
 
 LEARNING_RULES = {
     "wake-sleep": WakeSleep,
-    "reweighted-wake-sleep": LearningRule,
+    "reweighted-wake-sleep": ReweightedWakeSleep,
     "contrastive-divergence": ContrastiveDivergence,
 }

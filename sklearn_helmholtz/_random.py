@@ -17,7 +17,7 @@ from ._numerics import row_blocks
 
 #: Bits over this are in (0, 1).
 FULL_RANGE = 2.0**32
-#: And noise over this.
+#: And noise over this; float32 may round it to 1, which turns nothing on either.
 NOISE_RANGE = 2.0**16
 #: What makes both halves of a uint64 odd, and so neither 0.
 _ODD = np.uint64(2**32 + 1)

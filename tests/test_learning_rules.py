@@ -15,7 +15,7 @@ from sklearn_helmholtz import HelmholtzMachine, _learning_rules
 from sklearn_helmholtz._belief_network import TRIANGULAR, Scratch
 from sklearn_helmholtz._learning_rules import (
     LEARNING_RULES,
-    LearningRule,
+    ReweightedWakeSleep,
     contrast,
     reweighted_wake,
     sleep,
@@ -299,7 +299,7 @@ def test_reweighted_with_one_particle_and_sleep_alone_is_wake_sleep_exactly():
 @pytest.mark.parametrize("n_particles", [1, 5])
 @pytest.mark.parametrize("n_rows", [1, 2, 7, 100])
 def test_lanes_take_every_row_through_each_phase_once(n_particles, n_rows):
-    lanes = LearningRule(n_particles, 1.0, 1.0).lanes(n_rows)
+    lanes = ReweightedWakeSleep(n_particles, 1.0, 1.0).lanes(n_rows)
     for phase in ("wake", "sleep"):
         rows = [
             row
@@ -328,8 +328,8 @@ def sleep_updates(rule):
 
 @pytest.mark.parametrize("n_particles", [1, 2, 5])
 def test_shares_are_factors_of_the_recognition_updates(n_particles):
-    whole = LearningRule(n_particles, 1.0, 1.0)
-    part = LearningRule(n_particles, 0.3, 0.7)
+    whole = ReweightedWakeSleep(n_particles, 1.0, 1.0)
+    part = ReweightedWakeSleep(n_particles, 0.3, 0.7)
     found, expected = wake_updates(part), wake_updates(whole)
     assert set(found) == set(expected)
     assert {network for network, _ in found} == {"generative", "recognition"}
@@ -344,7 +344,7 @@ def test_shares_are_factors_of_the_recognition_updates(n_particles):
 
 @pytest.mark.parametrize("n_particles", [1, 2, 5])
 def test_phase_without_a_share_leaves_the_recognition_network_alone(n_particles):
-    rule = LearningRule(n_particles, 0.0, 0.0)
+    rule = ReweightedWakeSleep(n_particles, 0.0, 0.0)
     found = wake_updates(rule)
     assert set(found) == {("generative", level) for level in range(3)}
     assert sleep_updates(rule) == {}
@@ -368,7 +368,7 @@ def test_wake_sleep_is_one_particle_that_sleep_alone_teaches_from():
 def test_phases_are_side_by_side_where_they_cost_the_same_or_rows_cannot_be_shared(
     n_particles, n_rows, side_by_side
 ):
-    lanes = LearningRule(n_particles, 1.0, 1.0).lanes(n_rows)
+    lanes = ReweightedWakeSleep(n_particles, 1.0, 1.0).lanes(n_rows)
     names = [[name for name, _ in lane.phases] for lane in lanes]
     apart = [["wake"], ["sleep"]]
     assert names == (apart if side_by_side else [["wake", "sleep"]] * 2)
@@ -377,7 +377,7 @@ def test_phases_are_side_by_side_where_they_cost_the_same_or_rows_cannot_be_shar
 
 def test_lane_owns_the_networks_that_it_alone_teaches():
     def owns(*settings):
-        return [lane.owns for lane in LearningRule(*settings).lanes(9)]
+        return [lane.owns for lane in ReweightedWakeSleep(*settings).lanes(9)]
 
     assert owns(1, 0.0, 1.0) == [
         ("generative", "autoregressive"),
@@ -539,7 +539,7 @@ def test_phases_put_their_residuals_into_the_scratch_arrays():
 
 def test_all_particles_teach_where_recognition_learns_from_dreams_alone():
     machine = random_machine((4, 3))
-    rule = LearningRule(3, wake_share=0.0, sleep_share=1.0)
+    rule = ReweightedWakeSleep(3, wake_share=0.0, sleep_share=1.0)
     found = list(rule.wake(machine, np.ones((5, 4)), stream(), Scratch(float), 0.2))
     assert {each.network for each in found} == {"generative"}
     assert [len(each.residual) for each in found] == [15, 1]

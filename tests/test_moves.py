@@ -20,7 +20,7 @@ from scipy.stats import chisquare
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._belief_network import Scratch
-from sklearn_helmholtz._learning_rules import LearningRule, refined_wake
+from sklearn_helmholtz._learning_rules import ReweightedWakeSleep, refined_wake
 from sklearn_helmholtz._likelihood import binary_states
 from sklearn_helmholtz._moves import Chain, refine
 from sklearn_helmholtz._numerics import normalised_weights
@@ -219,7 +219,7 @@ def test_refined_wake_teaches_every_network_that_has_a_share():
 
 
 def test_lanes_share_rows_where_particles_move():
-    lanes = LearningRule(1, 0.0, 1.0, 5).lanes(8)
+    lanes = ReweightedWakeSleep(1, 0.0, 1.0, 5).lanes(8)
     phases = (("wake", slice(0, 4)), ("sleep", slice(0, 4)))
     assert lanes[0].phases == phases
 

@@ -16,8 +16,8 @@ from sklearn_helmholtz._fitted import new_state
 from sklearn_helmholtz._learning_rules import (
     LEARNING_RULES,
     Lane,
-    LearningRule,
     Regression,
+    ReweightedWakeSleep,
 )
 from sklearn_helmholtz._optimizers import SCHEDULES, SGD, apply
 from sklearn_helmholtz._parallel import run_in_turn
@@ -145,7 +145,7 @@ def test_no_unit_sees_itself_or_one_after_it(n_particles):
     step = make_step(
         machine,
         binary_rows(20, 4),
-        LearningRule(n_particles, 1.0, 1.0),
+        ReweightedWakeSleep(n_particles, 1.0, 1.0),
         penalty=Fixed(0.1),
     )
     step(slice(0, 20), 0.5, run_in_turn)
