@@ -90,6 +90,14 @@ class TrainingState:
 class Step:
     """One step on one minibatch: its parts, and the arrays that it works in.
 
+    Lanes collect regressions, :meth:`update` takes the step. Two ways lead there:
+
+    - The gradient is collected, and the optimiser makes the step of it.
+    - Where a step is a sum over regressions, `adds_up`, they are added to the last
+      step itself, which saves an array of the parameters' size. The first of them
+      leaves the `keep` of it that is the momentum, and residuals carry the rate, the
+      `gain`; the optimiser then finds the step made.
+
     Parameters
     ----------
     state : TrainingState
