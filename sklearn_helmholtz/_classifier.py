@@ -512,7 +512,10 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 def _places(classes, y):
     """Return the position of every label among the sorted classes."""
     order = {label: place for place, label in enumerate(classes.tolist())}
-    labels = np.asarray(y).tolist()
+    labels = np.asarray(y)
+    if labels.dtype.kind == classes.dtype.kind == "M":
+        labels = labels.astype(classes.dtype)  # days or nanoseconds
+    labels = labels.tolist()
     unknown = list(dict.fromkeys(label for label in labels if label not in order))
     if unknown:
         raise ValueError(f"y has labels that are not among the classes: {unknown}.")

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._belief_network import Scratch, down_pass, up_pass
 from ._fitted import machine_of
+from ._parallel import workers
 from ._random import Stream, make_generators
 
 
@@ -456,14 +457,15 @@ def _dreams(estimator, n_chains, length, mean, random_state):
     stream = Stream(make_generators(random_state, 1)[0])
     data = machine.top_down[0]
     dreams = []
-    for step in range(length):
-        if step:
-            top = up_pass(machine, visible, stream, Scratch(machine.dtype))[-1]
-            visible, lowest, *_ = down_pass(
-                machine.top_down, n_chains, stream, Scratch(machine.dtype), top
-            )
-        drawn = data.units.given(visible)
-        dreams.append(drawn.mean(data.logits(lowest)) if mean else visible)
+    with workers(estimator.n_jobs):
+        for step in range(length):
+            if step:
+                top = up_pass(machine, visible, stream, Scratch(machine.dtype))[-1]
+                visible, lowest, *_ = down_pass(
+                    machine.top_down, n_chains, stream, Scratch(machine.dtype), top
+                )
+            drawn = data.units.given(visible)
+            dreams.append(drawn.mean(data.logits(lowest)) if mean else visible)
     rows = np.stack(dreams, axis=1)
     return estimator._to_data(rows.reshape(n_chains * length, -1))
 

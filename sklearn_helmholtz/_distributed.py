@@ -121,6 +121,7 @@ def _check(X):
 
 def _fit(machine, blocks, sizes, client):
     """Fit to blocks, futures of arrays of these numbers of rows."""
+    machine._check_code(len(machine._layer_sizes()))
     first = machine._validate(blocks[0].result(), reset=True)
     with workers(1):
         state = machine._begin(first)
@@ -209,6 +210,7 @@ def _generator(key):
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(key)))
 
 
+@quiet()
 def _scaled(sums, factor):
     """Return the sums times a factor, but for the number of rows."""
     gradients = {
@@ -221,6 +223,7 @@ def _scaled(sums, factor):
     return Sums(gradients, factor * sums.squares, sums.n_rows)
 
 
+@quiet()
 def _add(first, second):
     """Return the sums over the rows of both."""
     gradients = {}

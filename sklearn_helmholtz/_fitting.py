@@ -75,11 +75,15 @@ class Unfinished(NamedTuple):
 
     fingerprint : str
         Of the rows.
+
+    validation_fraction : float or None
+        Part of the rows that is kept back, None if there is no such part.
     """
 
     watch: Watch
     splitter: np.random.RandomState | None
     fingerprint: str
+    validation_fraction: float | None
 
 
 class Fitting:
@@ -106,12 +110,14 @@ class Fitting:
 
     def _finish(self, X, y, context, n_epochs):
         """Go on with an unfinished fit within a callback context."""
-        watch, splitter, fingerprint = self._unfinished
-        self._check_goes_on(watch.state.machine)
-        if self.early_stopping != (splitter is not None):
+        watch, splitter, fingerprint, validation_fraction = self._unfinished
+        self._check_code(len(self._layer_sizes()))
+        self._check_goes_on(watch.kept.machine)
+        if self._kept_back() != validation_fraction:
             raise ValueError(
-                f"early_stopping={self.early_stopping} differs from the fit that is to "
-                "be gone on with, which has its validation rows, or has none."
+                f"early_stopping={self.early_stopping} and validation_fraction="
+                f"{self.validation_fraction} would keep back other rows than the fit "
+                "that is to be gone on with."
             )
         rows = self._validate(X, reset=False)
         if _fingerprint(rows.X) != fingerprint:
@@ -127,7 +133,9 @@ class Fitting:
 
         def start(part):
             found = watch.copy()
-            vars(found).update(self._stopping(n_epochs))
+            found.stop_when(**self._stopping(n_epochs))
+            if found.diverged:
+                found.state, found.diverged = self._with_memory(found.kept), False
             for state in {id(s): s for s in (found.state, found.kept)}.values():
                 self._with_present_kinds(state)
             return found
@@ -165,7 +173,8 @@ class Fitting:
             present = watch.copy()
             state = present.kept if present.diverged else present.state
             found = self._outcome(present, self._with_memory(state))
-            unfinished = Unfinished(present, before, fingerprint())
+            rest = before, fingerprint(), self._kept_back()
+            unfinished = Unfinished(present, *rest)
             return found | {"_unfinished": unfinished, "_in_callback": True}
 
         try:
@@ -189,6 +198,10 @@ class Fitting:
             )
         except KeyboardInterrupt:
             warnings.warn(_INTERRUPTED, stacklevel=4)
+
+    def _kept_back(self):
+        """Return the part of the rows that a fit keeps back, None without any."""
+        return self.validation_fraction if self.early_stopping else None
 
     def _split(self, rows, splitter):
         """Return the rows to train on, and those that the splitter keeps back."""
@@ -220,7 +233,9 @@ class Fitting:
 
     def _watch(self, state, n_epochs):
         """Return the watch that the stopping parameters ask for."""
-        return Watch(state, keep_best=self.early_stopping, **self._stopping(n_epochs))
+        watch = Watch(state, keep_best=self.early_stopping)
+        watch.stop_when(**self._stopping(n_epochs))
+        return watch
 
     def _stopping(self, n_epochs):
         """Return when a watch is to say stop."""

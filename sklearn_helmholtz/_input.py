@@ -6,6 +6,7 @@ from sklearn.utils.validation import validate_data
 
 #: What NumPy would silently make numbers of, NaT included.
 _TIMES = np.datetime64, np.timedelta64
+_ARROW_TIMES = "date", "duration", "time"
 
 
 def read(estimator, X, *y, dtype=(np.float64, np.float32), **how):
@@ -56,18 +57,23 @@ def refuse_hidden_values(X):
 
 def _holds_times(X):
     """Return whether an array, a data frame or nested lists hold dates or times."""
-    if isinstance(X, (list, tuple)):
+    arrow = getattr(getattr(X, "schema", None), "types", ())
+    if any(str(kind).startswith(_ARROW_TIMES) for kind in arrow):
+        return True
+    if not hasattr(X, "dtype") and not hasattr(X, "dtypes"):
         try:
             X = np.asarray(X)
-        except ValueError:
+        except (ValueError, TypeError):
             return False  # scikit-learn will say what is wrong with it
-    dtypes = [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", ())
-    for dtype in dtypes:
-        # Of NumPy's and pandas' dtypes, and of Polars'.
-        if getattr(dtype, "kind", "") in ("m", "M"):
-            return True
-        if getattr(dtype, "is_temporal", bool)():
-            return True
-    if any(getattr(dtype, "kind", "") == "O" for dtype in dtypes):
-        return any(isinstance(value, _TIMES) for value in np.asarray(X).ravel())
-    return False
+    # A data frame's dtype may be a column.
+    dtypes = X.dtypes if hasattr(X, "dtypes") else [X.dtype]
+    kinds = [getattr(dtype, "kind", "") for dtype in dtypes]
+    if {"m", "M"} & set(kinds):
+        return True
+    if any(getattr(dtype, "is_temporal", bool)() for dtype in dtypes):  # of Polars
+        return True
+    objects = [place for place, kind in enumerate(kinds) if kind == "O"]
+    parts = [X.iloc[:, place] for place in objects] if hasattr(X, "iloc") else [X]
+    return bool(objects) and any(
+        isinstance(value, _TIMES) for part in parts for value in np.asarray(part).flat
+    )

@@ -151,9 +151,8 @@ class HelmholtzMachine(
 
     alpha : float, "evidence" or "auto", default="auto"
         L2 penalty: alpha / 2 times the squared weights is added to the free
-        energy of a row. (Of Gaussian units it is alpha m / variance, with m the mean
-        squared distance of their parents from the mean, or 1 if that is more: their
-        steps are measured in these.)
+        energy of a row. (Gaussian units' weights it pulls more strongly: their
+        steps are measured in the units' variance, and shortened if parents are many.)
         "evidence" gives the generative weights heavy-tailed priors, and learns
         after every epoch of :meth:`fit` at what scale each unit sends [6]_ [7]_:
         the choice where rows are few.
@@ -520,9 +519,10 @@ class HelmholtzMachine(
 
         For a machine from :meth:`Checkpoint.load`. The parameters at the end
         are, to the last bit, those of a fit that was never broken off. What
-        :meth:`fit` may change with `warm_start` may be changed before, by
-        `set_params`: how long to train, and how. What the machine is, and
-        `early_stopping`, may not.
+        may change between a fit and a warm start may be changed before, by
+        `set_params`: how long to train, and how. What the machine is, and which rows
+        are kept back, may not. A fit that diverged goes on from the last finite
+        parameters, with a smaller `learning_rate`, say.
 
         Parameters
         ----------
@@ -934,7 +934,7 @@ class HelmholtzMachine(
 
     def _to_data(self, visible):
         """Return visible values in the units of the data."""
-        if self.visible_ == "bernoulli":
+        if self.visible_ != "gaussian":
             return visible
         return (visible * self.scale_ + self.location_).astype(self._dtype, copy=False)
 
@@ -1148,7 +1148,7 @@ class HelmholtzMachine(
 
     def _log_jacobian(self):
         """Return the log of the data's units in the machine's, summed."""
-        if self.visible_ == "bernoulli":
+        if self.visible_ != "gaussian":
             return 0.0
         return float(np.log(self.scale_).sum())
 

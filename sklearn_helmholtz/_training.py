@@ -252,7 +252,7 @@ class Step:
             # No unit sees itself or one that comes after it.
             gradient.weights[...] = np.triu(gradient.weights, 1)
         # Weights that both networks share are pulled once.
-        pulled = network in TOP_DOWN or not self.rule.shares_weights
+        pulled = network != "recognition" or not self.rule.shares_weights
         if pulled and not self.state.n_steps % self.penalty.every:
             layer = getattr(self.state.machine, network)[number]
             given = layer.weights, gradient.weights

@@ -17,24 +17,13 @@ class Watch:
     state : TrainingState
         The state before the first epoch.
 
-    tol : float
-        An improvement, in nats, must be larger to count.
-
-    patience : int or None
-        Stop after so many epochs without improvement; None never stops.
-
     keep_best : bool
         Watch the validation free energy, and keep the state that had the best.
-
-    most_epochs : int
-        Stop after so many in any case.
     """
 
-    def __init__(self, state, *, tol, patience, keep_best, most_epochs):
-        self.tol = tol
-        self.patience = patience
+    def __init__(self, state, *, keep_best):
+        self.tol = self.patience = self.most_epochs = None
         self.keep_best = keep_best
-        self.most_epochs = most_epochs
         self.curve = []
         self.validation_curve = []
         self.diverged = False
@@ -42,6 +31,24 @@ class Watch:
         self._spare = None
         self._lowest = np.inf
         self._n_stale = 0
+
+    def stop_when(self, *, tol, patience, most_epochs):
+        """Say when to stop, at the beginning or from here on.
+
+        Parameters
+        ----------
+        tol : float
+            An improvement, in nats, must be larger to count.
+
+        patience : int or None
+            Stop after so many epochs without improvement; None never stops.
+
+        most_epochs : int
+            Stop after so many in any case.
+        """
+        if (tol, patience) != (self.tol, self.patience):
+            self._n_stale = 0  # it was counted by another rule
+        self.tol, self.patience, self.most_epochs = tol, patience, most_epochs
 
     @property
     def n_epochs(self):

@@ -86,6 +86,11 @@ REFUSED = {
         {},
     ),
     "dates in lists": ([[np.datetime64("NaT")] * 9] * 4, EVERYWHERE, {}),
+    "dates in a column named dtype": (
+        pd.DataFrame({"dtype": pd.to_datetime(["2020-01-01", None])}),
+        EVERYWHERE,
+        {},
+    ),
     "dates among objects": (
         changed(np.timedelta64(1, "s"), dtype=object),
         EVERYWHERE,

@@ -199,6 +199,7 @@ def test_resume_needs_an_unfinished_fit_and_its_data(tmp_path):
         {"autoregressive": True},
         {"learning_rule": "contrastive-divergence"},
         {"early_stopping": True},
+        {"code": 7},
     ],
     ids=str,
 )
@@ -207,9 +208,18 @@ def test_resume_refuses_what_the_fit_cannot_go_on_as(changes, tmp_path):
         HelmholtzMachine(**SMALL), binary_rows(), tmp_path / "machine.pickle", 2
     ).set_params(**changes)
     before = dict(vars(machine))
-    with pytest.raises(ValueError, match=r"go(ne)? on"):
+    with pytest.raises(ValueError, match=r"go(ne)? on|not the index"):
         machine.resume(binary_rows())
     assert vars(machine) == before
+
+
+def test_resume_keeps_back_the_rows_that_the_fit_kept_back(tmp_path):
+    machine = HelmholtzMachine(**SMALL, early_stopping=True)
+    machine = broken_off(machine, binary_rows(), tmp_path / "machine.pickle", 2)
+    machine.set_params(validation_fraction=0.5)
+    with pytest.raises(ValueError, match="keep back other rows"):
+        machine.resume(binary_rows())
+    machine.set_params(validation_fraction=0.1).resume(binary_rows())
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -256,6 +266,27 @@ def test_checkpoint_of_a_diverged_epoch_is_the_machine_that_the_fit_keeps(tmp_pa
     np.testing.assert_array_equal(parameters(loaded), parameters(machine))
     assert loaded.n_iter_ == machine.n_iter_ < 6
     assert loaded.score(X) == machine.score(X)
+    loaded.set_params(learning_rate=0.01).resume(X)
+    assert loaded.n_iter_ == 6
+    assert loaded.score(X) > machine.score(X)
+
+
+@pytest.mark.parametrize("rule", ["wake-sleep", "contrastive-divergence"])
+def test_a_fit_that_diverged_at_once_may_be_resumed_with_a_smaller_rate(rule, tmp_path):
+    path = tmp_path / "machine.pickle"
+    machine = HelmholtzMachine(learning_rate=1e200, learning_rule=rule, **SMALL)
+    with pytest.warns(ConvergenceWarning):
+        machine.set_callbacks(Checkpoint(path)).fit(binary_rows())
+    machine = Checkpoint.load(path).set_params(learning_rate=0.1).resume(binary_rows())
+    assert machine.n_iter_ == 6
+    assert machine.components_.any()
+
+
+def test_epochs_without_improvement_count_by_the_present_rule(tmp_path):
+    machine = HelmholtzMachine(**SMALL | {"max_iter": 40}, learning_rate=1e-9)
+    machine = broken_off(machine, binary_rows(), tmp_path / "machine.pickle", 20)
+    machine.set_params(tol=1.0, n_iter_no_change=5).resume(binary_rows())
+    assert machine.n_iter_ == 25
 
 
 #: Trains with checkpoints, slowly, as the one that is killed.

@@ -375,6 +375,14 @@ def test_samples_are_of_the_classes_asked_for():
     np.testing.assert_allclose(means, rows, atol=15)
 
 
+def test_dates_are_labels_in_any_unit():
+    X, y = binary_classes()
+    days = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "M8[D]")[y]
+    fitted = classifier().partial_fit(X, days, classes=np.unique(days))
+    fitted.partial_fit(X, days.astype("M8[ns]"))
+    np.testing.assert_array_equal(fitted.class_count_, 2 * np.bincount(y))
+
+
 def test_labels_that_no_class_has_are_refused_whatever_their_kind():
     X, y = binary_classes()
     fitted = classifier().fit(X, np.array(["a", "b", "c"], dtype=object)[y])

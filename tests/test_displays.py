@@ -148,6 +148,18 @@ def test_dreams_are_those_of_sample(X, visible, mean):
     )
 
 
+@pytest.mark.filterwarnings("error")
+def test_dreams_of_extreme_logits_are_drawn_silently():
+    X = np.repeat(np.eye(6, dtype=np.float32), 30, axis=0)
+    machine = HelmholtzMachine((12,), max_iter=2, random_state=0).fit(X)
+    machine.generative_coefs_ = [
+        1e3 * np.sign(weights - 0.1) for weights in machine.generative_coefs_
+    ]
+    for mean in (False, True):
+        SamplesDisplay.from_estimator(machine, chain_length=3, mean=mean)
+        plt.close("all")
+
+
 def test_chains_begin_with_the_dreams_and_fill_a_line_each(machine):
     chains = SamplesDisplay.from_estimator(
         machine, n_samples=4, chain_length=3, random_state=1

@@ -272,6 +272,11 @@ def test_what_is_no_array_in_blocks_of_rows_is_refused(client, X, error, words):
         fit_distributed(clone(TINY), X, client)
 
 
+def test_a_code_that_names_no_layer_is_refused_before_training(client):
+    with pytest.raises(ValueError, match="not the index of a hidden layer"):
+        fit_distributed(clone(TINY).set_params(code=7), ROWS, client)
+
+
 def test_curves_are_those_of_fit_whatever_the_score(client):
     curves = [
         fit_distributed(

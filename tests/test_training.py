@@ -91,10 +91,11 @@ def test_step_is_the_rate_times_the_mean_gradient_of_its_rows(index, penalty):
 
 
 @pytest.mark.parametrize("rule", LEARNING_RULES)
-def test_a_penalty_takes_its_part_of_every_weight_once(rule):
+@pytest.mark.parametrize("lateral", [False, True])
+def test_a_penalty_takes_its_part_of_every_weight_once(rule, lateral):
     after = []
     for penalty in (0.0, 0.3):
-        machine = random_machine((4, 3))
+        machine = random_machine((4, 3), lateral=lateral)
         if LEARNING_RULES[rule].shares_weights:
             machine.recognition[0].weights[...] = machine.generative[0].weights.T
         before = pickle.loads(pickle.dumps(machine))
@@ -102,7 +103,7 @@ def test_a_penalty_takes_its_part_of_every_weight_once(rule):
         step = make_step(machine, binary_rows(8, 4), chosen, penalty=Fixed(penalty))
         step(slice(0, 8), 0.1, run_in_turn)
         after.append(machine)
-    for network in ("generative", "recognition"):
+    for network in ("generative", "recognition", "lateral")[: 2 + lateral]:
         weights = getattr(before, network)[0].weights
         free, pulled = (getattr(each, network)[0].weights for each in after)
         np.testing.assert_allclose(pulled - free, -0.1 * 0.3 * weights)
@@ -435,7 +436,9 @@ def test_resampled_bits_have_the_grey_values_as_means(monkeypatch):
 def watched():
     machine = random_machine((4, 3, 2), gaussian=True)
     state = new_state(machine, SGD(0.9), Plain, make_generators(0, 3))
-    return Watch(state, tol=0.0, patience=None, keep_best=False, most_epochs=9)
+    watch = Watch(state, keep_best=False)
+    watch.stop_when(tol=0.0, patience=None, most_epochs=9)
+    return watch
 
 
 def contents(state):
