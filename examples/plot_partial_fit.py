@@ -43,7 +43,7 @@ for call in range(1, n_calls + 1):
 # The score of upright digits climbs until the change; from then on the score of
 # turned ones does, and that of upright ones is given up, as nothing in the stream
 # asks for it any more. (The dip at the start is no accident: a machine begins as
-# independent pixels, which is not bad a model, and is worse for a while when its units
+# independent pixels, which is not a bad model, and is worse for a while when its units
 # have begun to mean something but not yet the right thing.)
 print(f"upright digits: {upright[change // 10 - 1]:.2f} nats before the change")
 print(f"turned digits:  {upside_down[-1]:.2f} nats at the end")

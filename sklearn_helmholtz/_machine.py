@@ -49,7 +49,7 @@ class HelmholtzMachine(
     Fitting,
     BaseEstimator,
 ):
-    """Helmholtz machine, trained by wake-sleep or reweighted wake-sleep.
+    """Helmholtz machine: two networks of binary units, each the other's teacher.
 
     A Helmholtz machine [1]_ is two networks of binary stochastic units in
     layers. The generative network carries hidden causes top-down to data; the
@@ -289,7 +289,8 @@ class HelmholtzMachine(
 
     Notes
     -----
-    Grey values are drawn to binary at every visit in training. In
+    Grey values are drawn to binary at every visit in training, unless `resample`
+    is False, or "auto" with contrastive divergence. In
     :meth:`score_samples` a grey row's score is a lower bound of the expected
     log-likelihood of its binary rows, E_b[log p(b)] with means x, whatever
     machine it comes from, so that scores of the same data compare. That does not hold
