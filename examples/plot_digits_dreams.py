@@ -40,11 +40,11 @@ print(f"free energy of digits not seen   {-machine.score(unseen):6.2f} nats")
 print(f"of it the pixels' own coin flips {coins.mean():6.2f}")
 
 # %%
-# Units next to the data hold strokes: red pixels are raised when the unit is on,
-# blue ones lowered. Those above hold arrangements of strokes; their fields are
-# projected down to the pixels. These are the units that send most: so few rows ask for
-# no more than some twenty of 200 strokes and a handful of arrangements, and the priors of
-# their weights have switched off the others.
+# Units next to the data hold strokes: red pixels are raised when the unit is on, blue
+# ones lowered. Those above hold arrangements of strokes; their fields are projected
+# down to the pixels. These are the units that send most: so few rows ask for no more
+# than some twenty of 200 strokes and a handful of arrangements, and the priors of their
+# weights have switched off the others.
 figure, axes = plt.subplots(1, 2, figsize=(10, 5), layout="constrained")
 for layer, (axis, n_units) in enumerate(zip(axes, (20, 4), strict=True)):
     sent = np.linalg.norm(machine.generative_coefs_[layer], axis=1)

@@ -48,10 +48,10 @@ runs = {
 
 # %%
 # Wake-sleep makes the first steps as fast as any. The reweighted rule overtakes it
-# within a second or two. Lateral recognition takes twice the time an epoch, so that here
-# it has had half as many; with as many epochs it has the lower free energy, as its bound
-# is tighter. How tight the bounds are does not matter so much to the importance-weighted
-# estimate of -log p: that is the figure to compare machines by.
+# within a second or two. Lateral recognition takes twice the time an epoch, so that
+# here it has had half as many; with as many epochs it has the lower free energy, as its
+# bound is tighter. How tight the bounds are does not matter so much to the
+# importance-weighted estimate of -log p: that is the figure to compare machines by.
 figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
 print(f"{'':<28}{'seconds':>8}{'free energy':>13}{'-log p, K = 500':>17}")
 for name, (seconds, energies, negative_log_p) in runs.items():

@@ -89,9 +89,9 @@ axis.set(xscale="log", xlabel="effective sample size of 1,000 particles, row by 
 # %%
 # With `n_moves` particles go on towards the posterior before the networks learn from
 # them. The generative network gets better by that, and its posteriors harder to
-# recognise: the bound falls, while the likelihood tends to rise. Here for 60 hidden units,
-# too many to sum over; seeds differ, and annealing and a thousand particles tell which
-# machine is better.
+# recognise: the bound falls, while the likelihood tends to rise. Here for 60 hidden
+# units, too many to sum over; seeds differ, and annealing and a thousand particles tell
+# which machine is better.
 large = {
     f"n_moves={n_moves}": HelmholtzMachine(
         (60,), n_moves=n_moves, n_score_samples=100, random_state=0
