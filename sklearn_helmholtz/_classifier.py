@@ -353,6 +353,15 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         -------
         log_joint : ndarray of shape (n_samples, n_classes), float64
             Nats. Log densities in the units of the data for Gaussian units.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units.
         """
         check_is_fitted(self)
         X = read(self, X, reset=False)
@@ -376,6 +385,15 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         log_probability : ndarray of shape (n_samples, n_classes), float64
             In the order of `classes_`. A row so far off that every class gives
             it density 0 has the classes' prior.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units.
         """
         log_joint = self.predict_joint_log_proba(X)
         lost = ~(log_joint.max(axis=1) > -np.inf)
@@ -394,6 +412,15 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         -------
         probability : ndarray of shape (n_samples, n_classes), float64
             In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units.
         """
         return np.exp(self.predict_log_proba(X))
 
@@ -412,6 +439,15 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         -------
         decision : ndarray of shape (n_samples, n_classes) or (n_samples,)
             Nats. With two classes, the log odds of ``classes_[1]``.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units.
         """
         found = self.predict_log_proba(X)
         return found[:, 1] - found[:, 0] if found.shape[1] == 2 else found
@@ -428,6 +464,15 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,)
             Labels.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units.
         """
         best = np.argmax(self.predict_log_proba(X), axis=1)
         return self.classes_[best]
@@ -447,6 +492,15 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         -------
         log_density : ndarray of shape (n_samples,), float64
             Nats. Log densities in the units of the data for Gaussian units.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units.
         """
         return log_sum_exp(self.predict_joint_log_proba(X), axis=1)
 

@@ -477,6 +477,15 @@ class HelmholtzMachine(
         -----
         ConvergenceWarning
             If the parameters diverge; the last finite ones are kept.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> machine.n_iter_, len(machine.free_energy_curve_)
+        (200, 200)
         """
         n_epochs = self._planned_epochs(X)
         context = self._init_callback_context(max_subtasks=n_epochs)
@@ -509,6 +518,16 @@ class HelmholtzMachine(
         ------
         ValueError
             If `X` is not finite, or lies outside [0, 1] with Bernoulli units.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> machine = machine.partial_fit(X[:100]).partial_fit(X[100:])
+        >>> machine.n_iter_
+        202
         """
         with AllOrNothing(self):
             self._partial_fit(X)
@@ -673,6 +692,24 @@ class HelmholtzMachine(
         codes : ndarray of shape (n_samples, n_units)
             Probabilities of the hidden layers that `code` names, in the
             machine's dtype.
+
+        Raises
+        ------
+        NotFittedError
+            If the machine has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> machine.transform(X[:2]).shape
+        (2, 2)
         """
         check_is_fitted(self)
         rows = self._read(X, reset=False)
@@ -729,6 +766,24 @@ class HelmholtzMachine(
         -------
         X_original : ndarray of shape (n_samples, n_features)
             Mean visible values, in the units of the data.
+
+        Raises
+        ------
+        NotFittedError
+            If the machine has not been fitted.
+
+        ValueError
+            If `X` is not finite, or has not as many columns as codes have.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> machine.inverse_transform(machine.transform(X[:2])).round()
+        array([[1., 1., 0., 0.],
+               [0., 0., 1., 1.]])
         """
         check_is_fitted(self)
         codes = check_array(X, dtype=self._dtype, estimator=self, input_name="X")
@@ -755,6 +810,25 @@ class HelmholtzMachine(
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
             Mean visible values.
+
+        Raises
+        ------
+        NotFittedError
+            If the machine has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> machine.reconstruct(X[:2]).round()
+        array([[1., 1., 0., 0.],
+               [0., 0., 1., 1.]])
         """
         return self.inverse_transform(self.transform(X))
 
@@ -868,6 +942,24 @@ class HelmholtzMachine(
         -------
         X : ndarray of shape (n_samples, n_features)
             Rows in the units of the data.
+
+        Raises
+        ------
+        NotFittedError
+            If the machine has not been fitted.
+
+        ValueError
+            If `n_samples` is no positive integer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> rows = machine.sample(3, random_state=0)
+        >>> rows.shape, rows.sum(axis=1).tolist()
+        ((3, 4), [2.0, 2.0, 2.0])
         """
         if not mean:
             (drawn,) = self._dream(n_samples, random_state, 1)
@@ -895,6 +987,24 @@ class HelmholtzMachine(
         states : list of ndarray
             Bottom-up: rows of shape (n_samples, n_features), then the binary
             states of each hidden layer, (n_samples, n_units).
+
+        Raises
+        ------
+        NotFittedError
+            If the machine has not been fitted.
+
+        ValueError
+            If `n_samples` is no positive integer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> rows, hidden = machine.sample_states(3, random_state=0)
+        >>> rows.shape, hidden.shape
+        ((3, 4), (3, 2))
         """
         states = self._dream(n_samples, random_state)
         return [self._to_data(states[0]), *states[1:]]
@@ -959,6 +1069,24 @@ class HelmholtzMachine(
         -------
         score : ndarray of shape (n_samples,), float64
             Nats. Log densities in the units of the data for Gaussian units.
+
+        Raises
+        ------
+        NotFittedError
+            If the machine has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> machine.score_samples(X[:2]).round(1)  # log 1/2 is -0.69
+        array([-0.7, -0.7])
         """
         n_particles = positive("n_score_samples", self.n_score_samples)
         return self._estimate(X, estimate_rows, n_particles).mean_log_weight
@@ -978,6 +1106,24 @@ class HelmholtzMachine(
         -------
         score : float
             Mean negative free energy.
+
+        Raises
+        ------
+        NotFittedError
+            If the machine has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> round(machine.score(X), 1)
+        -0.7
         """
         value = float(np.mean(self.score_samples(X)))
         return _LoggedScore(value) if getattr(self, "_in_callback", False) else value
@@ -1024,9 +1170,28 @@ class HelmholtzMachine(
             with a handful is not to be trusted. Only with
             `return_effective_sample_size`.
 
+        Raises
+        ------
+        NotFittedError
+            If the machine has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units; if
+            `n_samples` is no positive integer.
+
         References
         ----------
         .. [3] J. Bornschein and Y. Bengio, "Reweighted wake-sleep", ICLR 2015.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> machine.log_likelihood(X[:2]).round(1)
+        array([-0.7, -0.7])
         """
         n_samples = positive("n_samples", n_samples)
         found = self._estimate(X, estimate_rows, n_samples, random_state=random_state)
@@ -1084,10 +1249,29 @@ class HelmholtzMachine(
             Of the chains, from 1 to `n_chains`. Only with
             `return_effective_sample_size`.
 
+        Raises
+        ------
+        NotFittedError
+            If the machine has not been fitted.
+
+        ValueError
+            If `X` is not finite, has another number of features than the training
+            data, or lies outside [0, 1] with Bernoulli units; if a
+            count is no positive integer.
+
         References
         ----------
         .. [7] R. M. Neal, "Annealed importance sampling", Statistics and Computing
            11 (2001) 125-139.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> machine.annealed_log_likelihood(X[:2], n_temperatures=30).round(1)
+        array([-0.7, -0.7])
         """
         counts = {
             "n_chains": n_chains,
@@ -1120,6 +1304,15 @@ class HelmholtzMachine(
         ------
         ValueError
             If the machine is too large.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_helmholtz import HelmholtzMachine
+        >>> X = np.tile([[1, 1, 0, 0], [0, 0, 1, 1]], (100, 1))
+        >>> machine = HelmholtzMachine((2,), random_state=0).fit(X)
+        >>> machine.exact_log_likelihood(X[:2]).round(1)
+        array([-0.7, -0.7])
         """
         rows = self._checked_rows(X)
         machine = machine_of(self)
