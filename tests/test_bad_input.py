@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 from helpers import binary_rows, parameters
+from sklearn.utils import check_array
 
 from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine
 
@@ -249,11 +250,6 @@ SAME = {
     "objects that are numbers": (X.astype(object), X, {}),
     "strings that are numbers": (X.astype(str), X, {}),
     "a data frame": (frame(), X, {}),
-    "a sparse data frame of booleans": (
-        frame(X.astype(bool)).astype(pd.SparseDtype(bool, False)),
-        X,
-        {},
-    ),
     "Fortran order": (np.asfortranarray(REAL), REAL, {}),
     "a view with steps and negative strides": (in_a_larger_array(REAL), REAL, {}),
     "non-native byte order": (REAL.astype(REAL.dtype.newbyteorder()), REAL, {}),
@@ -293,6 +289,17 @@ def test_unusual_layout_gives_the_same_machine_and_scores(name):
     )
     machine.partial_fit(data)
     assert np.isfinite(parameters(machine)).all()
+
+
+def test_a_sparse_data_frame_of_booleans_is_read_as_the_array():
+    data = frame(X.astype(bool)).astype(pd.SparseDtype(bool, False))
+    try:
+        check_array(data, accept_sparse=True, dtype=float)
+    except AttributeError:
+        pytest.skip("scikit-learn cannot read it from this version of pandas")
+    found = HelmholtzMachine(**SETTINGS).fit(data)
+    assert_same_machine(found, HelmholtzMachine(**SETTINGS).fit(X))
+    np.testing.assert_array_equal(found.transform(data), found.transform(frame()))
 
 
 def assert_same_machine(one, other):
