@@ -86,7 +86,7 @@ REFUSED = {
         EVERYWHERE,
         {},
     ),
-    "dates in lists": ([[np.datetime64("NaT")] * 9] * 4, EVERYWHERE, {}),
+    "dates in lists": ([[np.datetime64("NaT", "D")] * 9] * 4, EVERYWHERE, {}),
     "dates in a column named dtype": (
         pd.DataFrame({"dtype": pd.to_datetime(["2020-01-01", None])}),
         EVERYWHERE,
