@@ -136,7 +136,7 @@ class Fitting:
             found.stop_when(**self._stopping(n_epochs))
             if found.diverged:
                 found.state, found.diverged = self._with_memory(found.kept), False
-            for state in {id(s): s for s in (found.state, found.kept)}.values():
+            for state in (found.state, found.kept):  # which may be one
                 self._with_present_kinds(state)
             return found
 

@@ -9,7 +9,7 @@ _TIMES = np.datetime64, np.timedelta64
 _ARROW_TIMES = "date", "duration", "time"
 
 
-def read(estimator, X, *y, dtype=(np.float64, np.float32), **how):
+def read(estimator, X, *y, dtype=(np.float64, np.float32), accept_sparse="csr", **how):
     """Return rows as scikit-learn validates them, with labels if there are any.
 
     Dense in C order or canonical CSR, of one of some floating dtypes.
@@ -25,11 +25,13 @@ def read(estimator, X, *y, dtype=(np.float64, np.float32), **how):
     dtype : sequence of dtype, default=(float64, float32)
         The first is what others are converted to.
 
+    accept_sparse : "csr" or False, default="csr"
+
     **how : dict
         Passed to scikit-learn's `validate_data`.
     """
     refuse_hidden_values(X)
-    how |= {"accept_sparse": "csr", "dtype": list(dtype), "order": "C"}
+    how |= {"accept_sparse": accept_sparse, "dtype": list(dtype), "order": "C"}
     found = validate_data(estimator, X, *y, **how)
     X, *y = found if y else (found,)
     if X.dtype.kind != "f":  # scikit-learn leaves sparse data frames as they are

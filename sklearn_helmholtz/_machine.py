@@ -19,7 +19,7 @@ from sklearn.base import (
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ._annealing import annealed_rows
 from ._belief_network import down_mean, down_pass, up_means, work_of
@@ -28,7 +28,7 @@ from ._data import Rows, blocks
 from ._directions import DIRECTIONS
 from ._fitted import machine_of
 from ._fitting import AllOrNothing, Fitting
-from ._input import read, refuse_hidden_values
+from ._input import read
 from ._learning_rules import LEARNING_RULES
 from ._likelihood import estimate_rows, exact_log_likelihood
 from ._optimizers import OPTIMIZERS, SCHEDULES
@@ -741,14 +741,16 @@ class HelmholtzMachine(
             self._check_finite(rows)
             return self._in_units(rows)
 
+        # The range of sparse data is little to ask for; Gaussian units standardise.
+        if sp.issparse(rows.X) or self.visible_ == "gaussian":
+            return checked().take
+
         def take(part):
             block = rows.take(part)
-            if block.min() >= 0 and block.max() <= 1 and self.visible_ == "bernoulli":
-                return block
-            return checked().take(part)
+            inside = block.min() >= 0 and block.max() <= 1
+            return block if inside else checked().take(part)
 
-        # The range of sparse data is little to ask for.
-        return checked().take if sp.issparse(rows.X) else take
+        return take
 
     def inverse_transform(self, X):
         """Return the mean visible values that codes stand for.
@@ -894,10 +896,8 @@ class HelmholtzMachine(
         n_iter = positive("n_iter", n_iter)
         if positive("n_particles", n_particles) < 2:
             raise ValueError("n_particles must be at least 2: one stays as it is.")
-        refuse_hidden_values(X)
-        X = validate_data(
-            self, X, dtype=self._dtype, ensure_all_finite="allow-nan", reset=False
-        )
+        how = {"dtype": [self._dtype], "accept_sparse": False, "reset": False}
+        X = read(self, X, ensure_all_finite="allow-nan", **how)
         missing = np.isnan(X)
         start = np.asarray(getattr(self, "location_", 0.5), dtype=self._dtype)
         rows = self._rows(np.where(missing, start, X))
