@@ -120,16 +120,15 @@ class Bernoulli:
         """Return both, at the price of one; the residual takes the logits' place.
 
         With d the direction to the other state, p(s) = 1 / g where g = 1 + exp(d a),
-        and s - mean = d (1 / g - 1).
+        and s - mean = d / g - d.
         """
         away, rest = self._away(states)
         linear = 0 if rest is None else row_dot(rest, logits)
         logits *= away
         grown = one_plus_exp(logits)
         log_prob = linear - softplus_sum(logits, grown)
-        residual = np.divide(1, grown, out=logits)
-        residual -= 1
-        residual *= away
+        residual = np.divide(away, grown, out=logits)
+        residual -= away
         if rest is not None:
             residual += rest
         return log_prob, residual
