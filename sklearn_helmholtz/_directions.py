@@ -106,8 +106,21 @@ class Plain:
             _product(parent, residual, gradient.weights, scratch, keep, scale)
         _column_sums(residual, gradient.bias, keep, scale)
 
-    def precondition(self, network, index, gradient):
-        """Turn the gradient into the direction that the optimiser takes, in place."""
+    def precondition(self, network, index, gradient, penalty, rate):
+        """Turn the gradient into the direction that the optimiser takes, in place.
+
+        Parameters
+        ----------
+        network : str
+        index : int
+        gradient : Gradient
+
+        penalty : Fixed or Evidence
+            What else the gradient holds.
+
+        rate : float
+            The learning rate, of which the optimiser will make use.
+        """
 
     def finish(self, network, index, step):
         """Turn the optimiser's step into the stored parameters' step, in place."""
@@ -225,6 +238,13 @@ class Natural(Plain):
     blocks themselves cost as many matrices as units, and on the bars task they
     end in worse optima.
 
+    A penalty draws also those weights that the rows say nothing about, where the
+    inverse is largest. So for a parent whose weights are drawn by up to a times
+    themselves, rate a / min_j E[v_j] is added to S: no step of it overshoots then.
+
+    Units that see those before them have no other parents: their blocks are of the
+    leading rows and columns of S, which has the 1 first.
+
     Parameters
     ----------
     averages : dict of str to list of dict
@@ -270,32 +290,48 @@ class Natural(Plain):
             else:
                 mine += found
 
-    def precondition(self, network, index, gradient):
+    def precondition(self, network, index, gradient, penalty, rate):
         averages = self.averages[network][index]
         averages["n_updates"] += 1
-        rate = max(self.rate, 1 / averages["n_updates"])
+        share = max(self.rate, 1 / averages["n_updates"])
         for name, found in zip(_CURVATURE, gradient.curvature, strict=True):
-            averages[name] += found.dtype.type(rate) * (found - averages[name])
-        joint = np.concatenate([gradient.weights, gradient.bias[None]])
-        solved = self._solve(averages["moments"], averages["information"], joint)
-        gradient.weights[...], gradient.bias[...] = solved[:-1], solved[-1]
-        if network in TRIANGULAR:
-            gradient.weights[...] = np.triu(gradient.weights, 1)
+            averages[name] += found.dtype.type(share) * (found - averages[name])
+        joint = np.concatenate([gradient.bias[None], gradient.weights])
+        strength = rate * penalty.strength(network, index)
+        damped, information = self._damped(averages, strength)
+        solved = _solve(damped, joint, in_turn=network in TRIANGULAR)
+        solved /= information
+        gradient.bias[...], gradient.weights[...] = solved[0], solved[1:]
 
-    def _solve(self, moments, information, joint):
-        """Return (S + damping)^-1 g_j / (v_j + damping), a column a unit."""
+    def _damped(self, averages, strength):
+        """Return S and E[v], damped, S also by the strength of a penalty's steps."""
+        moments = averages["moments"]
+        information = averages["information"] + moments.dtype.type(self.damping)
         # The moments are summed with the information as weights; S is their mean,
-        # so that its last entry, of the 1 with itself, is 1.
-        scale = max(moments[-1, -1], np.finfo(moments.dtype).tiny)
-        damped = moments / scale
-        damped += self.damping * np.eye(len(joint), dtype=joint.dtype)
-        try:
-            factor = scipy.linalg.cho_factor(damped, check_finite=False)
-        except np.linalg.LinAlgError:
-            # It has overflowed; the epoch's end finds that training diverged.
-            return np.full_like(joint, np.nan)
-        solved = scipy.linalg.cho_solve(factor, joint, check_finite=False)
-        return solved / (information + joint.dtype.type(self.damping))
+        # so that its first entry, of the 1 with itself, is 1.
+        damped = moments / max(moments[0, 0], np.finfo(moments.dtype).tiny)
+        diagonal = damped.diagonal() + self.damping
+        diagonal[1:] += strength / information.min()
+        np.fill_diagonal(damped, diagonal)
+        return damped, information
+
+
+def _solve(matrix, joint, *, in_turn):
+    """Return matrix^-1 joint, of which a row is the bias's.
+
+    Where units are in turn, each has the leading block of the matrix for its own
+    parents: the leading block of a Cholesky factor is the factor of that.
+    """
+    try:
+        factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        # It has overflowed; the epoch's end finds that training diverged.
+        return np.full_like(joint, np.nan)
+    how = {"lower": True, "check_finite": False}
+    half = scipy.linalg.solve_triangular(factor, joint, **how)
+    if in_turn:
+        half = np.triu(half)
+    return scipy.linalg.solve_triangular(factor, half, trans="T", **how)
 
 
 _CURVATURE = "moments", "information"
@@ -309,11 +345,11 @@ def _curvature_like(layer):
 
 
 def _curvature(regression):
-    """Return a regression's moments of the parents, and information of the units."""
+    """Return a regression's moments of a 1 and its parents; its units' information."""
     information, parent = regression.information, regression.parent
     if parent is None:
         parent = information[:, :0]
-    joint = np.concatenate([parent, np.ones_like(parent, shape=(len(parent), 1))], 1)
+    joint = np.concatenate([np.ones_like(parent, shape=(len(parent), 1)), parent], 1)
     weighted = joint * information.mean(axis=1, keepdims=True)
     return [joint.T @ weighted, information.sum(axis=0)]
 

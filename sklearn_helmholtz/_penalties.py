@@ -147,6 +147,10 @@ class Fixed:
             for slope, block in row_blocks(gradient, weights):
                 slope -= alpha * block
 
+    def strength(self, network, number):
+        """Return the most by which weights are drawn, as a factor of them."""
+        return self.alpha
+
 
 class Evidence:
     """Priors learned from the weights: of each unit, the scale of what it sends.
@@ -190,10 +194,8 @@ class Evidence:
         if (network, number) not in self._learned:
             return
         scalar = weights.dtype.type
-        factor = scalar(self.share * (_FREEDOM + 1) / self.n_rows * self.every)
-        widths = (_FREEDOM * self.scales[network][number]).astype(weights.dtype)
-        # The pull is never more than the weight, so that steps of it do not diverge.
-        np.maximum(widths, factor, out=widths)
+        factor, widths = self._factor(), self._widths(network, number)
+        widths = widths.astype(weights.dtype)
         blocks = row_blocks(gradient, weights, widths[:, None])
         for slope, block, width in blocks:
             # The precision, see below, times the weights, in few passes.
@@ -202,6 +204,23 @@ class Evidence:
             np.divide(block, pull, out=pull)
             pull *= scalar(factor * gain)
             slope -= pull
+
+    def _factor(self):
+        """Return what the pull is proportional to."""
+        return self.share * (_FREEDOM + 1) / self.n_rows * self.every
+
+    def _widths(self, network, number):
+        """Return the factor over the most that a unit's weights are drawn by.
+
+        No weight is drawn by more than itself, so that steps of it do not diverge.
+        """
+        return np.maximum(_FREEDOM * self.scales[network][number], self._factor())
+
+    def strength(self, network, number):
+        """Return the same for what each unit sends, of shape (n_parents,) or 0."""
+        if (network, number) not in self._learned:
+            return 0.0
+        return self._factor() / self._widths(network, number)
 
     def learn(self, machine, moments):
         """Update the scales.

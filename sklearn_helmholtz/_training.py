@@ -270,7 +270,7 @@ class Step:
     def _prepare(self, key, gradient, rate):
         """Turn a layer's gradient into its step."""
         network, number = key
-        self.direction.precondition(network, number, gradient)
+        self.direction.precondition(network, number, gradient, self.penalty, rate)
         memory = self.state.memory[network][number]
         step = self.optimizer.prepare(gradient, memory, rate)
         self.direction.finish(network, number, step)

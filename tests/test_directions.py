@@ -10,6 +10,7 @@ from helpers import plain, random_machine, stream
 from sklearn_helmholtz._belief_network import Layer, Machine, Scratch
 from sklearn_helmholtz._directions import Centred, Gradient, Natural, Plain
 from sklearn_helmholtz._learning_rules import Regression, sleep
+from sklearn_helmholtz._penalties import Fixed
 from sklearn_helmholtz._units import Bernoulli
 
 
@@ -177,12 +178,12 @@ def informed_regression(seed=0, n_rows=20, n_parents=5):
 
 def natural_step(regressions, layer, *, damping=0.0, network="recognition"):
     """Return the first natural direction of regressions, by default undamped."""
-    direction = Natural(Natural.initial_averages(Machine((layer,), (layer,), (layer,))))
+    direction = Natural(Natural.initial_averages(Machine(*[(layer,)] * 4)))
     direction.damping = damping
     gradient = direction.gradient(layer)
     for place, each in enumerate(regressions):
         direction.accumulate(each, gradient, Scratch(float), first=place == 0)
-    direction.precondition(network, 0, gradient)
+    direction.precondition(network, 0, gradient, Fixed(0), 1.0)
     return gradient
 
 
@@ -190,7 +191,7 @@ def fisher_block(each, unit):
     """Return E[v_j s s^T] of one unit over a regression's rows, by a loop."""
     total = 0.0
     for parent, information in zip(each.parent, each.information, strict=True):
-        s = np.append(parent, 1.0)
+        s = np.append(1.0, parent)
         total = total + information[unit] * np.outer(s, s)
     return total
 
@@ -198,11 +199,11 @@ def fisher_block(each, unit):
 def test_fisher_blocks_are_the_derivatives_of_the_gradient():
     # This is what information means: the gradient falls by F_j times a step.
     each, layer = informed_regression()
-    joint = np.column_stack([each.parent, np.ones(len(each.parent))])
+    joint = np.column_stack([np.ones(len(each.parent)), each.parent])
     weight = each.information / layer.units.information(layer.logits(each.parent))
     step = 1e-6
     for place in range(6):
-        moved = np.vstack([layer.weights, layer.bias])
+        moved = np.vstack([layer.bias, layer.weights])
         moved[place] += step
         after = layer.units.mean(joint @ moved)
         before = layer.units.mean(layer.logits(each.parent))
@@ -218,9 +219,9 @@ def test_natural_direction_solves_each_units_fisher_block_where_they_are_alike()
     information = np.broadcast_to([0.1, 0.2, 0.25], each.information.shape) / 60
     each = each._replace(information=information)
     step = natural_step([each], layer)
-    joint = np.column_stack([each.parent, np.ones(len(each.parent))])
+    joint = np.column_stack([np.ones(len(each.parent)), each.parent])
     for unit in range(3):
-        solved = np.append(step.weights[:, unit], step.bias[unit])
+        solved = np.append(step.bias[unit], step.weights[:, unit])
         expected = joint.T @ each.residual[:, unit]
         np.testing.assert_allclose(fisher_block(each, unit) @ solved, expected)
 
@@ -244,8 +245,8 @@ def test_dreamt_curvature_approaches_enumeration():
         Natural().accumulate(each, gradient, Scratch(float), first=True)
         moments, information = 0.0, 0.0
         for states, chance in table:
-            s = np.array([*states[index], 1.0])
-            v = layer.units.information(layer.logits(s[None, :-1]))[0]
+            s = np.array([1.0, *states[index]])
+            v = layer.units.information(layer.logits(s[None, 1:]))[0]
             moments = moments + chance * v.mean() * np.outer(s, s)
             information = information + chance * v
         for found, expected in zip(
@@ -274,6 +275,42 @@ def test_natural_lateral_steps_keep_to_units_before():
     assert (np.triu(step.weights, 1) != 0).sum() == 3
 
 
+@pytest.mark.parametrize("network", ["lateral", "autoregressive"])
+def test_natural_steps_of_units_in_turn_solve_the_blocks_of_those_before(network):
+    # Parents that go together: what later ones know would change the step.
+    each, layer = informed_regression(n_rows=60, n_parents=3)
+    each.parent[:, 1:] = each.parent[:, :1] + 0.1 * each.parent[:, 1:]
+    information = np.broadcast_to([0.1, 0.2, 0.25], each.information.shape) / 60
+    each = each._replace(information=information, network=network)
+    step = natural_step([each], layer, network=network)
+    joint = np.column_stack([np.ones(len(each.parent)), each.parent])
+    for unit in range(3):
+        seen = slice(0, unit + 1)  # the bias, and the units before
+        solved = np.append(step.bias[unit], step.weights[:unit, unit])
+        expected = joint[:, seen].T @ each.residual[:, unit]
+        np.testing.assert_allclose(
+            fisher_block(each, unit)[seen, seen] @ solved, expected
+        )
+
+
+@pytest.mark.parametrize("alpha", [0.01, 1.0, 100.0])
+def test_natural_pull_of_a_penalty_is_no_more_than_the_weights(alpha):
+    # A parent that is never on, and children that are always: nothing else holds them.
+    each, layer = informed_regression(n_parents=3)
+    each.parent[:, 1] = 0.0
+    each = each._replace(
+        residual=0 * each.residual, information=1e-6 * each.information
+    )
+    direction = Natural(Natural.initial_averages(Machine(*[(layer,)] * 4)))
+    step = direction.gradient(layer)
+    direction.accumulate(each, step, Scratch(float), first=True)
+    penalty = Fixed(alpha)
+    penalty.pull("recognition", 0, layer.weights, step.weights)
+    direction.precondition("recognition", 0, step, penalty, 1.0)
+    pulled = np.linalg.norm(step.weights, axis=0)
+    assert (pulled < np.linalg.norm(layer.weights, axis=0)).all()
+
+
 def test_running_curvature_is_the_mean_of_the_first_minibatches():
     direction = Natural()
     each, layer = informed_regression()
@@ -290,7 +327,7 @@ def test_running_curvature_is_the_mean_of_the_first_minibatches():
         gradient = direction.gradient(layer)
         direction.accumulate(each, gradient, Scratch(float), first=True)
         found.append([value.copy() for value in gradient.curvature])
-        direction.precondition("recognition", 0, gradient)
+        direction.precondition("recognition", 0, gradient, Fixed(0), 1.0)
     averages = direction.averages["recognition"][0]
     for place, name in enumerate(("moments", "information")):
         mean = sum(values[place] for values in found) / 3
