@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._data import Rows, moments
 from ._fitting import AllOrNothing
-from ._input import read
+from ._input import read, refuse_masked
 from ._machine import HelmholtzMachine, positive
 from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
@@ -237,6 +237,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         X, y = self._validate(X, y, reset=first)
         if first:
+            check_classification_targets(classes)
             start = self._start(X, np.unique(column_or_1d(classes)))
         else:
             start = vars(self)
@@ -251,6 +252,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
     def _validate(self, X, y, *, reset):
         """Return rows and labels."""
+        refuse_masked(y, "y")
         X, y = read(self, X, y, reset=reset)
         check_classification_targets(y)
         return X, column_or_1d(y)
@@ -279,11 +281,12 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
     def _blank(self, start, k):
         """Return an unfitted machine for class k."""
-        blank = self._machine().set_params(visible=start["visible_"])
+        blank = self._machine()
         if start["_seeds"] is not None:
             blank.set_params(random_state=start["_seeds"][k])
-        if "location_" in start:
-            blank._common_moments = start["location_"], start["scale_"]
+        gaussian = "location_" in start
+        measure = (start["location_"], start["scale_"]) if gaussian else None
+        blank._in_common = start["visible_"], measure
         return blank
 
     def _learn(self, method, X, places, start):
@@ -361,7 +364,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``.
         """
         check_is_fitted(self)
         X = read(self, X, reset=False)
@@ -393,7 +396,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``.
         """
         log_joint = self.predict_joint_log_proba(X)
         lost = ~(log_joint.max(axis=1) > -np.inf)
@@ -420,7 +423,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``.
         """
         return np.exp(self.predict_log_proba(X))
 
@@ -447,7 +450,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``.
         """
         found = self.predict_log_proba(X)
         return found[:, 1] - found[:, 0] if found.shape[1] == 2 else found
@@ -472,7 +475,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``.
         """
         best = np.argmax(self.predict_log_proba(X), axis=1)
         return self.classes_[best]
@@ -500,7 +503,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``.
         """
         return log_sum_exp(self.predict_joint_log_proba(X), axis=1)
 
@@ -560,6 +563,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.positive_only = self._machine().visible == "bernoulli"
         return tags
 
 
@@ -579,7 +583,12 @@ def _places(classes, y):
 def _train(method, machine, X, at_once, parent):
     """Return the machine trained on one class's rows.
 
-    Processes of their own have had their threads cut down already.
+    Processes of their own have had their threads cut down already. An interrupt raises:
+    densities of unequal training do not compare.
     """
-    with sharing_threads(at_once if os.getpid() == parent else 1):
-        return getattr(machine, method)(X)
+    machine._keeps_interrupted = False
+    try:
+        with sharing_threads(at_once if os.getpid() == parent else 1):
+            return getattr(machine, method)(X)
+    finally:
+        del machine._keeps_interrupted

@@ -12,7 +12,7 @@ import joblib
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples
 
 from ._data import is_binary, moments
@@ -28,6 +28,8 @@ from ._start import initial_machine, visible_kind
 from ._training import Step, epochs
 from ._watch import Watch
 
+#: The frame that called fit, from `_run`: decorators are between.
+_OF_CALLER = 5
 _INTERRUPTED = "Training interrupted by user."
 DIVERGED = (
     "The parameters diverged and the last finite ones are kept. Use a smaller "
@@ -46,6 +48,8 @@ _LEAST_EPOCHS = 50
 _MOST_EPOCHS = 200
 #: Rows that the training free energy is taken over, spread over the data.
 MONITOR_ROWS = 1000
+#: Steps of less are lost beside any parameter, and underflow on the way there.
+_SMALLEST_RATE = 1e-25
 #: The smallest variance of a Gaussian unit, as a part of the data's own.
 _VARIANCE_FLOOR = 1e-6
 
@@ -92,6 +96,9 @@ class Fitting:
     A mixin: it reads the estimator's parameters and sets fitted attributes.
     """
 
+    #: Whether a fit that is interrupted ends with what it has, instead of raising.
+    _keeps_interrupted = True
+
     def _fit(self, X, y, context, n_epochs):
         """Fit within a callback context."""
         go_on = self.warm_start and hasattr(self, "generative_coefs_")
@@ -100,6 +107,7 @@ class Fitting:
         splitter = check_random_state(self.random_state)
         self._run(
             rows,
+            X,
             y,
             context,
             splitter if self.early_stopping else None,
@@ -140,15 +148,18 @@ class Fitting:
                 self._with_present_kinds(state)
             return found
 
-        self._run(rows, y, context, copy.deepcopy(splitter), start)
+        self._run(rows, X, y, context, copy.deepcopy(splitter), start)
 
-    def _run(self, given, y, context, splitter, start):
+    def _run(self, given, X, y, context, splitter, start):
         """Train from the watch that `start` makes of training rows; publish.
 
         Parameters
         ----------
         given : Rows
             All of the data.
+
+        X : array-like
+            The same, as the user gave it: for callbacks, which call public methods.
 
         splitter : RandomState or None
             Keeps back validation rows.
@@ -160,7 +171,7 @@ class Fitting:
 
         @cache
         def data():
-            return rows.X if rows is given else rows.X[rows.positions]
+            return X if rows is given else _safe_indexing(X, rows.positions)
 
         # scikit-learn's score monitor wants a y; a density's target is its data,
         # and a y would no longer belong to rows of which some are kept back.
@@ -182,11 +193,11 @@ class Fitting:
                 watch = start(rows)
                 self._train(watch, rows, kept_back, team, context, hooks, snapshot)
         except KeyboardInterrupt:
-            if watch is None or not watch.n_epochs:
+            if not self._keeps_interrupted or watch is None or not watch.n_epochs:
                 raise
-            warnings.warn(_INTERRUPTED, stacklevel=4)
+            warnings.warn(_INTERRUPTED, stacklevel=_OF_CALLER)
         if watch.diverged:
-            warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=4)
+            warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=_OF_CALLER)
         result = self._with_memory(watch.kept)
         self._publish(self._outcome(watch, result))
         try:
@@ -197,7 +208,9 @@ class Fitting:
                 ),
             )
         except KeyboardInterrupt:
-            warnings.warn(_INTERRUPTED, stacklevel=4)
+            if not self._keeps_interrupted:
+                raise
+            warnings.warn(_INTERRUPTED, stacklevel=_OF_CALLER)
 
     def _kept_back(self):
         """Return the part of the rows that a fit keeps back, None without any."""
@@ -363,7 +376,10 @@ class Fitting:
             )
             next(trainer)
         if not state.is_sound():
-            raise ValueError(DIVERGED)
+            raise ValueError(
+                "The parameters diverged, and the call is undone. Use a smaller "
+                "learning_rate."
+            )
         self._publish(attributes(state) | {"n_iter_": self.n_iter_ + 1})
 
     def _begin(self, rows):
@@ -377,13 +393,13 @@ class Fitting:
         rows : Rows
             To train on, as they are in the data.
         """
-        self.visible_ = visible_kind(self.visible, rows)
+        # What machines that are compared have in common, see HelmholtzClassifier.
+        kind, measure = vars(self).pop("_in_common", (self.visible, None))
+        self.visible_ = visible_kind(kind, rows)
         for name in _OPTIONAL_ATTRIBUTES:
             vars(self).pop(name, None)
         if self.visible_ == "gaussian":
-            # Machines that are compared standardise by moments in common.
-            common = getattr(self, "_common_moments", None)
-            self.location_, self.scale_ = common or moments(rows)
+            self.location_, self.scale_ = measure or moments(rows)
         self.n_iter_, self.free_energy_curve_ = 0, []
         generators = make_generators(self.random_state, 4)
         machine = initial_machine(
@@ -420,8 +436,8 @@ class Fitting:
             if not agrees:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} does not fit what the machine "
-                    "has been fitted as, so it cannot go on. Use clone or "
-                    "warm_start=False to start anew."
+                    "has been fitted as, so it cannot go on. To start anew, use clone, "
+                    "or fit with warm_start=False."
                 )
 
     def _with_present_kinds(self, state):
@@ -444,7 +460,7 @@ class Fitting:
         """Return the learning rate, or what suits the other parameters for "auto"."""
         if self.learning_rate != "auto":
             # NumPy's float64 would make every product with it float64.
-            return float(self.learning_rate)
+            return max(float(self.learning_rate), _SMALLEST_RATE)
         return OPTIMIZERS[self.optimizer].usual_rate or (
             DIRECTIONS[self.direction].usual_rate
             * LEARNING_RULES[self.learning_rule].usual_rate

@@ -44,16 +44,21 @@ def read(estimator, X, *y, dtype=(np.float64, np.float32), accept_sparse="csr", 
 
 def refuse_hidden_values(X):
     """Raise if X holds what a conversion to floats would silently misread."""
-    rows = X if isinstance(X, (list, tuple)) else [X]
-    if any(np.ma.is_masked(row) for row in rows):
-        raise ValueError(
-            "X is a masked array with masked values, which would be read as if they "
-            "were valid. Impute them, or fill them in with X.filled."
-        )
+    refuse_masked(X, "X")
     if _holds_times(X):
         raise ValueError(
             "X holds dates or times, whose missing values would be read as numbers. "
             "Convert them to floats."
+        )
+
+
+def refuse_masked(values, name):
+    """Raise if there are masked values in an array, or in a list of arrays."""
+    rows = values if isinstance(values, (list, tuple)) else [values]
+    if any(np.ma.is_masked(row) for row in rows):
+        raise ValueError(
+            f"{name} is a masked array with masked values, which would be read as if "
+            f"they were valid. Impute them, or fill them in with {name}.filled."
         )
 
 
@@ -67,15 +72,16 @@ def _holds_times(X):
             X = np.asarray(X)
         except (ValueError, TypeError):
             return False  # scikit-learn will say what is wrong with it
-    # A data frame's dtype may be a column.
-    dtypes = X.dtypes if hasattr(X, "dtypes") else [X.dtype]
+    # A data frame's dtype may be a column, a series' dtypes are its dtype.
+    dtypes = X.dtypes if np.ndim(getattr(X, "dtypes", None)) else [X.dtype]
     kinds = [getattr(dtype, "kind", "") for dtype in dtypes]
     if {"m", "M"} & set(kinds):
         return True
     if any(getattr(dtype, "is_temporal", bool)() for dtype in dtypes):  # of Polars
         return True
     objects = [place for place, kind in enumerate(kinds) if kind == "O"]
-    parts = [X.iloc[:, place] for place in objects] if hasattr(X, "iloc") else [X]
+    is_frame = hasattr(X, "iloc") and X.ndim == 2
+    parts = [X.iloc[:, place] for place in objects] if is_frame else [X]
     return bool(objects) and any(
         isinstance(value, _TIMES) for part in parts for value in np.asarray(part).flat
     )

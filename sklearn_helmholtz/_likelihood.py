@@ -202,7 +202,7 @@ def pool(weigh_some, n_rows, n_particles):
     running = None
     for start in range(0, n_particles, step):
         particles = range(start, min(start + step, n_particles))
-        running = _merge(running, weigh_some(particles))
+        running = _merge(running, _without_nan(weigh_some(particles)))
     top, total, squares, plain = running
     # No particle gives a density above 0 to a row that is too far off: there,
     # with no weight at all, the effective sample size is 0.
@@ -259,6 +259,16 @@ def estimate_in_blocks(
     size = max(1, block_states // n_particles, block_states // 16)
     team.map_blocks(score_part, rows.blocks(size), work)
     return found
+
+
+def _without_nan(log_prob):
+    """Return log-probabilities, -inf in place of NaN.
+
+    All parameters are finite. So NaN comes of a row that is so far off that logits, or
+    its distance, overflow: there is no density.
+    """
+    log_prob[np.isnan(log_prob)] = -np.inf
+    return log_prob
 
 
 def _merge(running, chunk):
@@ -341,7 +351,7 @@ def _marginal(layer, child, parents, log_parents, block_size):
         log_prob = layer.units.log_prob_of_pairs(layer.logits(parents[part]))
         for first in range(0, len(child), step):
             rows = slice(first, first + step)
-            joint = log_prob(child[rows]) + log_parents[part, None]
+            joint = _without_nan(log_prob(child[rows]) + log_parents[part, None])
             total[rows] = np.logaddexp(total[rows], log_sum_exp(joint, axis=0))
     return total
 

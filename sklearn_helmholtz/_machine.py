@@ -3,6 +3,7 @@
 Longer than most modules here, for its docstrings: they are what users read.
 """
 
+import warnings
 from functools import cache
 from numbers import Integral, Real
 from typing import ClassVar
@@ -28,7 +29,7 @@ from ._data import Rows, blocks
 from ._directions import DIRECTIONS
 from ._fitted import machine_of
 from ._fitting import AllOrNothing, Fitting
-from ._input import read
+from ._input import read, refuse_hidden_values
 from ._learning_rules import LEARNING_RULES
 from ._likelihood import estimate_rows, exact_log_likelihood
 from ._optimizers import OPTIMIZERS, SCHEDULES
@@ -70,7 +71,8 @@ class HelmholtzMachine(
         or grey values that are the means of binary units. "gaussian" takes any
         real values: their mean comes from the layer above, with one learned
         variance a feature. "auto" takes "bernoulli" if every value of the
-        first data seen lies in [0, 1], else "gaussian".
+        first data seen lies in [0, 1], else "gaussian". With units so chosen, later
+        rows outside [0, 1] are refused in training, and else cut off with a warning.
 
     resample : bool or "auto", default="auto"
         Whether grey values are drawn to binary afresh at every visit in
@@ -92,11 +94,12 @@ class HelmholtzMachine(
         Recognised states a row, K. Only for "reweighted-wake-sleep".
 
     wake_share : float, default=1.0
-        Factor of the recognition network's update on recognised data. Only for
-        "reweighted-wake-sleep".
+        Factor of the recognition network's gradient on recognised data; with
+        ``direction="natural"``, whose metric has it, too, only its ratio to
+        `sleep_share` matters. Only for "reweighted-wake-sleep".
 
     sleep_share : float, default=1.0
-        Factor of the recognition network's update on dreams. Only for
+        Factor of the recognition network's gradient on dreams. Only for
         "reweighted-wake-sleep". With ``n_particles=1`` and ``wake_share=0``
         the rule is wake-sleep.
 
@@ -561,7 +564,7 @@ class HelmholtzMachine(
         ------
         ValueError
             If no fit is unfinished; if `X` differs from that fit's data: its
-            shape, its dtype, or any of 1,000 rows spread over it; if the parameters
+            shape, or any of 1,000 rows spread over it; if the parameters
             no longer fit the machine.
 
         Warns
@@ -623,22 +626,26 @@ class HelmholtzMachine(
             )
         return sizes.tolist()
 
-    def _rows(self, X):
-        """Return rows in the machine's units; X outside a Bernoulli's is an error."""
-        return self._in_units(Rows(X))
+    def _in_units(self, rows, *, training=True):
+        """Return rows of plain data in the machine's units.
 
-    def _in_units(self, rows):
-        """Return rows of plain data in the machine's units, as `_rows` does."""
+        What lies outside a Bernoulli's is an error. But where "auto" chose these
+        units, rows that are not to train on are cut off: a scaler leaves those that it
+        has not seen outside, as cross-validation has them.
+        """
         if self.visible_ == "gaussian":
             return rows.seen_as(location=self.location_, scale=self.scale_)
         low, high = rows.range
         if not inside_unit_interval(rows):
-            raise ValueError(
-                f"Bernoulli visible units need values in [0, 1], but X ranges from "
-                f"{low:g} to {high:g}. Scale it with "
+            text = (
+                "Bernoulli visible units need values in [0, 1], but X ranges from "
+                f"{low:.9g} to {high:.9g}{{}}. Scale it with "
                 "sklearn.preprocessing.MinMaxScaler(clip=True), or fit with "
                 "visible='gaussian'."
             )
+            if training or self.visible != "auto":
+                raise ValueError(text.format(""))
+            warnings.warn(text.format("; it is cut off"), stacklevel=2)
         return rows.seen_as(clip=low < 0 or high > 1)
 
     @property
@@ -671,6 +678,7 @@ class HelmholtzMachine(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.positive_only = self.visible == "bernoulli"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -700,7 +708,7 @@ class HelmholtzMachine(
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``.
 
         Examples
         --------
@@ -739,7 +747,7 @@ class HelmholtzMachine(
         @cache
         def checked():
             self._check_finite(rows)
-            return self._in_units(rows)
+            return self._in_units(rows, training=False)
 
         # The range of sparse data is little to ask for; Gaussian units standardise.
         if sp.issparse(rows.X) or self.visible_ == "gaussian":
@@ -788,6 +796,7 @@ class HelmholtzMachine(
                [0., 0., 1., 1.]])
         """
         check_is_fitted(self)
+        refuse_hidden_values(X)
         codes = check_array(X, dtype=self._dtype, estimator=self, input_name="X")
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
@@ -820,7 +829,7 @@ class HelmholtzMachine(
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``.
 
         Examples
         --------
@@ -874,8 +883,8 @@ class HelmholtzMachine(
         Raises
         ------
         ValueError
-            If `X` is infinite anywhere, or lies outside [0, 1] with Bernoulli
-            units.
+            If `X` is infinite anywhere, or lies outside [0, 1] with
+            ``visible="bernoulli"``.
 
         References
         ----------
@@ -900,7 +909,7 @@ class HelmholtzMachine(
         X = read(self, X, ensure_all_finite="allow-nan", **how)
         missing = np.isnan(X)
         start = np.asarray(getattr(self, "location_", 0.5), dtype=self._dtype)
-        rows = self._rows(np.where(missing, start, X))
+        rows = self._in_units(Rows(np.where(missing, start, X)), training=False)
         parts = rows.blocks(_BLOCK_ROWS // 2)
         generators = make_generators(random_state, len(parts))
         machine = machine_of(self)
@@ -1063,7 +1072,7 @@ class HelmholtzMachine(
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows to score. The score of a grey row (values in (0, 1) with
             Bernoulli units) is a lower bound of the expected log-likelihood of
-            the binary rows that have it as mean.
+            the binary rows that have it as mean, unless units are `autoregressive`.
 
         Returns
         -------
@@ -1077,7 +1086,7 @@ class HelmholtzMachine(
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``.
 
         Examples
         --------
@@ -1114,7 +1123,7 @@ class HelmholtzMachine(
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``.
 
         Examples
         --------
@@ -1177,7 +1186,7 @@ class HelmholtzMachine(
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units; if
+            data, or lies outside [0, 1] with ``visible="bernoulli"``; if
             `n_samples` is no positive integer.
 
         References
@@ -1256,7 +1265,7 @@ class HelmholtzMachine(
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with Bernoulli units; if a
+            data, or lies outside [0, 1] with ``visible="bernoulli"``; if a
             count is no positive integer.
 
         References
@@ -1348,7 +1357,7 @@ class HelmholtzMachine(
 
     def _checked_rows(self, X):
         check_is_fitted(self)
-        return self._in_units(self._validate(X, reset=False))
+        return self._in_units(self._validate(X, reset=False), training=False)
 
 
 class _LoggedScore(float):

@@ -6,8 +6,9 @@ from ._belief_network import Layer, Machine
 from ._data import BLOCK_ROWS
 from ._units import HIDDEN, Bernoulli, Gaussian
 
-#: Rounding (of a scaler, say) may leave [0, 1] by this many units in the last place.
-_SLACK = 16
+#: Rounding may leave [0, 1] by so much: a scaler's in float32, and in float64 where
+#: the data lie far from zero. One size for both, as arrays change dtypes on their way.
+_SLACK = 16 * np.finfo(np.float32).eps
 
 #: The first recognition logits' spread, for rows of spread one.
 _RECOGNITION_SPREAD = 0.1
@@ -19,8 +20,7 @@ _CAUSE = np.sqrt(2)
 def inside_unit_interval(rows):
     """Return whether all values of the data lie in [0, 1], up to rounding."""
     low, high = rows.range
-    slack = _SLACK * np.finfo(rows.X.dtype).eps
-    return -slack <= low and high <= 1 + slack
+    return bool(low >= -_SLACK and high <= 1 + _SLACK)
 
 
 def visible_kind(kind, rows):
@@ -87,10 +87,11 @@ def initial_machine(
     else:
         units = Gaussian(_variance(rows, mean).astype(dtype))
     generative = _generative([mean, *biases], units, rng, dtype)
-    if shared:
-        for down, up in zip(generative[:-1], recognition, strict=True):
+    for down, up in zip(generative[:-1], recognition, strict=True):
+        if shared:
             down.weights[...] = up.weights.T
-            down.bias[...] -= activity * down.weights.sum(axis=0)
+        # What active parents send is taken off, so that the mean stays what it is.
+        down.bias[...] -= activity * down.weights.sum(axis=0)
     return Machine(
         generative,
         recognition,

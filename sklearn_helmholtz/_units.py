@@ -79,13 +79,21 @@ class Bernoulli:
         States in (0, 1) give the expected value over binary states that have
         them as means.
         """
-        if logits.ndim < states.ndim:  # shared by many states; never a matter of size
-            return row_dot(states, logits) - softplus_sum(logits)
+        if logits.ndim < states.ndim:  # shared by many states
+            return self._log_prob_of_many(states, logits)
         away, rest = self._away(states)
         # Large temporaries may each be memory fresh from the system.
         out = away if away.shape == logits.shape else None
         log_prob = -softplus_sum(np.multiply(away, logits, out=out))
         return log_prob if rest is None else log_prob + row_dot(rest, logits)
+
+    def _log_prob_of_many(self, states, logits):
+        """Return log p of states with leading axes more than their logits.
+
+        Less what the likelier states have, so that nothing large cancels.
+        """
+        likelier = (logits > 0).astype(logits.dtype)
+        return row_dot(states - likelier, logits) - softplus_sum(-np.abs(logits))
 
     def _away(self, states):
         """Return -1 for states that are on, 1 for others; and how far off they are.

@@ -107,7 +107,7 @@ REFUSED = {
     "three dimensions": (X[None], EVERYWHERE, {}),
     "a scalar": (1.0, EVERYWHERE, {}),
     "a value above 1 with Bernoulli units": (changed(1.001), EVERYWHERE, BERNOULLI),
-    "a value below 0 with Bernoulli units": (changed(-1e-9), EVERYWHERE, BERNOULLI),
+    "a value below 0 with Bernoulli units": (changed(-1e-5), EVERYWHERE, BERNOULLI),
     "too few features after a fit": (X[:, 1:], GOING_ON, {}),
     "too many features after a fit": (np.hstack([X, X]), GOING_ON, {}),
     "feature names in another order after a fit": (

@@ -131,9 +131,9 @@ def test_constant_column_is_moved_to_zero_whatever_its_size(value, n_rows):
 
 def test_unit_interval_has_room_for_rounding_alone():
     X = np.array([[0.0, 1.0]])
-    assert inside_unit_interval(Rows(X + 1e-15))
-    assert not inside_unit_interval(Rows(X + 1e-12))
-    assert inside_unit_interval(Rows((X + 1e-6).astype(np.float32)))
+    for dtype in (np.float32, np.float64):
+        assert inside_unit_interval(Rows((X + 1e-6).astype(dtype)))
+        assert not inside_unit_interval(Rows((X - 1e-5).astype(dtype)))
 
 
 def test_binary_machine_starts_with_causes_that_add_to_what_is_seen():
@@ -141,9 +141,10 @@ def test_binary_machine_starts_with_causes_that_add_to_what_is_seen():
     machine = initial_machine(
         Rows(X), "bernoulli", [7, 3], 0.1, np.random.default_rng(0)
     )
-    visible = 1 / (1 + np.exp(-machine.generative[0].bias))
-    np.testing.assert_allclose(visible, (X.sum(axis=0) + 1) / 52)
     weights = machine.generative[0].weights
+    logits = machine.generative[0].logits(np.full((1, 7), 0.1))[0]
+    visible = 1 / (1 + np.exp(-logits))  # at the hidden units' mean activity
+    np.testing.assert_allclose(visible, (X.sum(axis=0) + 1) / 52)
     assert weights.min() >= 0
     assert weights.max() <= np.sqrt(2 / 7)
     assert len(np.unique(weights)) == weights.size

@@ -58,7 +58,8 @@ def test_regressions_are_only_read_and_linear_ones_of_many_parents_are_tamed(
     np.testing.assert_array_equal(each.residual, before[0])
     np.testing.assert_array_equal(each.parent, before[1])
     parent = each.parent - (2.0 if make is Centred else 0.0)
-    scale = 0.5 / np.mean(np.square(parent).sum(axis=1))  # one of two regressions
+    curvature = np.mean(np.square(parent).sum(axis=1)) + (make is Plain)
+    scale = 0.5 / curvature  # one of two regressions
     expected = keep + scale * parent.T @ each.residual
     np.testing.assert_allclose(gradient.weights, expected)
     expected = keep + scale * each.residual.sum(axis=0)

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine, fit_distributed
+from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._distributed import _generator
 from sklearn_helmholtz._fitted import attributes
 from sklearn_helmholtz._learning_rules import Lane
@@ -130,7 +131,7 @@ def fit_jointly(machine, blocks, order_of, share):
     state = machine._begin(first)
     seed = int(state.generators[0].integers(2**31))
     n_steps = first.n_rows // share
-    everything = machine._in_units(machine._rows(np.concatenate(blocks)))
+    everything = machine._in_units(Rows(np.concatenate(blocks)))
     penalty = machine._step(state, everything).penalty
     for epoch in range(machine.max_iter):
         if penalty.learns and epoch:

@@ -117,7 +117,7 @@ def test_code_names_the_layers_and_their_columns():
 def test_every_block_of_rows_to_code_is_looked_at(place, n_jobs, monkeypatch):
     share_all_work(monkeypatch)
     X = binary_rows(3000)
-    machine = HelmholtzMachine(n_jobs=n_jobs, **SMALL).fit(X)
+    machine = HelmholtzMachine(n_jobs=n_jobs, visible="bernoulli", **SMALL).fit(X)
     usual = machine.transform(X)
     X[place] = np.where(X[place] > 0, np.nextafter(1, 2), -1e-17)
     np.testing.assert_array_equal(machine.transform(X), usual)

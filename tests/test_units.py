@@ -1,5 +1,8 @@
 """Units: draws follow the means, densities and residuals follow each other."""
 
+import itertools
+import warnings
+
 import numpy as np
 import oracles
 import pytest
@@ -7,9 +10,13 @@ import scipy.sparse as sp
 from helpers import nothing_but_overflow, stream
 from scipy.special import expit
 from scipy.stats import kstest, norm
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine
 from sklearn_helmholtz._in_turn import threshold_in_turn
 from sklearn_helmholtz._parallel import quiet
 from sklearn_helmholtz._random import FULL_RANGE, as_noise
@@ -227,21 +234,66 @@ def test_bernoulli_outside_the_unit_interval_names_the_range_and_the_way_out(spa
     X = sp.csr_array(X) if sparse else X
     with pytest.raises(ValueError, match=r"from -2 to 3.*MinMaxScaler.*gaussian"):
         HelmholtzMachine(visible="bernoulli", **SMALL).fit(X)
-    machine = HelmholtzMachine(**SMALL).fit(abs(X) / 4)
+    machine = HelmholtzMachine(visible="bernoulli", **SMALL).fit(abs(X) / 4)
     for method in (machine.transform, machine.score, machine.partial_fit):
         with pytest.raises(ValueError, match="from -2 to 3"):
             method(X)
 
 
-def test_rounding_errors_outside_the_unit_interval_are_cut_off():
-    X = np.random.default_rng(0).normal(size=(50, 5))
-    scaled = MinMaxScaler().fit_transform(X)
-    scaled[0, 0], scaled[1, 1] = 1 + 2e-16, -2e-16
-    machine = HelmholtzMachine(**SMALL).fit(scaled)
+def outside():
+    """Return rows in [0, 1], and others some of which are not."""
+    X = np.array([[0.0, 3.0], [-2.0, 1.0]])
+    return abs(X) / 4, X
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_rows_outside_units_that_auto_chose_count_as_cut_off_with_a_warning(sparse):
+    fitted_on, X = outside()
+    machine = HelmholtzMachine(**SMALL).fit(fitted_on)
+    given = sp.csr_array(X) if sparse else X
+    inside = np.clip(X, 0, 1)
+    for method in (machine.transform, machine.score_samples, machine.log_likelihood):
+        with pytest.warns(UserWarning, match=r"from -2 to 3; it is cut off.*clip=True"):
+            found = method(given)
+        np.testing.assert_array_equal(found, method(inside))
+    rows = np.where(X == 3, np.nan, X)
+    with pytest.warns(UserWarning, match="from -2 to 1; it is cut off"):
+        machine.impute(rows)
+
+
+def test_rows_outside_the_units_are_no_rows_to_train_on():
+    fitted_on, X = outside()
+    machine = HelmholtzMachine(warm_start=True, **SMALL).fit(fitted_on)
+    for method in (machine.partial_fit, machine.fit):
+        with pytest.raises(ValueError, match="from -2 to 3. Scale it"):
+            method(X)
+
+
+@pytest.mark.parametrize("model", [HelmholtzMachine, HelmholtzClassifier])
+def test_a_scaler_before_the_machine_survives_cross_validation(model):
+    X, y = load_iris(return_X_y=True)
+    machine = HelmholtzMachine(**SMALL)
+    last = machine if model is HelmholtzMachine else model(machine)
+    rest = [LogisticRegression()] if model is HelmholtzMachine else []
+    pipeline = make_pipeline(MinMaxScaler(), last, *rest)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*it is cut off")
+        scores = cross_val_score(pipeline, X, y, error_score="raise")
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("dtypes", list(itertools.product("fd", repeat=2)))
+def test_rounding_outside_the_unit_interval_is_cut_off_in_any_dtype(dtypes):
+    # A float32 scaler's, too, whose codes become float64 on their way, and back.
+    rng = np.random.default_rng(0)
+    fitted_on, given = (rng.random((50, 5)).astype(dtype) for dtype in dtypes)
+    for X in (fitted_on, given):
+        X[0, 0], X[1, 1] = 1 + 3e-7, -3e-7
+    machine = HelmholtzMachine(**SMALL).fit(fitted_on)
     assert machine.visible_ == "bernoulli"
-    inside = np.clip(scaled, 0, 1)
+    inside = np.clip(given, 0, 1)
     np.testing.assert_allclose(
-        machine.score_samples(scaled), machine.score_samples(inside)
+        machine.score_samples(given), machine.score_samples(inside)
     )
 
 
