@@ -36,6 +36,11 @@ class Layer(NamedTuple):
         out += self.bias
         return out
 
+    def map(self, function):
+        """Return the layer with a function of each of its arrays."""
+        weights, bias, units = self
+        return Layer(function(weights), function(bias), units.map(function))
+
     def logits_of_particles(self, parent):
         """Return the logits of parents with leading axes, through one product."""
         flat = self.logits(parent.reshape(-1, parent.shape[-1]))
@@ -84,6 +89,12 @@ class Machine(NamedTuple):
     def dtype(self):
         """The dtype of all parameters."""
         return self.generative[0].weights.dtype
+
+    def map(self, function):
+        """Return the machine with a function of each of its arrays."""
+        return Machine(
+            *(tuple(one.map(function) for one in network) for network in self)
+        )
 
     def arrays(self):
         """Return all arrays of parameters, in a fixed order."""

@@ -56,19 +56,25 @@ class Gradient:
         """Return the same with other weights and bias."""
         return Gradient(weights, bias, self.shift, self.curvature)
 
+    def arrays(self):
+        """Return all that is summed over rows."""
+        return [self.weights, self.bias, self.shift, *self.curvature]
+
     @staticmethod
     def merge(gradients):
         """Add all gradients into the first, the shifts as their mean."""
         first, *others = gradients
         for other in others:
-            first.weights += other.weights
-            first.bias += other.bias
-            first.shift += other.shift
-            for mine, theirs in zip(first.curvature, other.curvature, strict=True):
+            for mine, theirs in zip(first.arrays(), other.arrays(), strict=True):
                 mine += theirs
-        if others:
-            first.shift /= len(gradients)
+        first.shift /= len(gradients)
         return first
+
+    def map(self, function, *others):
+        """Return a gradient of a function of the arrays of this one and of others."""
+        arrays = zip(*(each.arrays() for each in (self, *others)), strict=True)
+        weights, bias, shift, *curvature = (function(*each) for each in arrays)
+        return Gradient(weights, bias, shift, curvature)
 
 
 class Plain:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._directions import Gradient
 from ._fitted import attributes, machine_of
 from ._fitting import DIVERGED, MONITOR_ROWS, AllOrNothing
 from ._learning_rules import Lane
@@ -214,11 +213,8 @@ def _generator(key):
 def _scaled(sums, factor):
     """Return the sums times a factor, but for the number of rows."""
     gradients = {
-        key: Gradient(
-            *(factor * array for array in (g.weights, g.bias, g.shift)),
-            curvature=[factor * array for array in g.curvature],
-        )
-        for key, g in sums.gradients.items()
+        key: found.map(lambda array: factor * array)
+        for key, found in sums.gradients.items()
     }
     return Sums(gradients, factor * sums.squares, sums.n_rows)
 
@@ -226,16 +222,10 @@ def _scaled(sums, factor):
 @quiet()
 def _add(first, second):
     """Return the sums over the rows of both."""
-    gradients = {}
-    for key, one in first.gradients.items():
-        two = second.gradients[key]
-        pairs = zip(one.curvature, two.curvature, strict=True)
-        gradients[key] = Gradient(
-            one.weights + two.weights,
-            one.bias + two.bias,
-            one.shift + two.shift,
-            curvature=[mine + theirs for mine, theirs in pairs],
-        )
+    gradients = {
+        key: found.map(np.add, second.gradients[key])
+        for key, found in first.gradients.items()
+    }
     squares = first.squares + second.squares
     return Sums(gradients, squares, first.n_rows + second.n_rows)
 

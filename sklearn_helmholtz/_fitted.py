@@ -78,7 +78,7 @@ def _layers(coefs, intercepts):
 def state_of(estimator):
     """Return the fitted state to train on: copies, as attributes may be read-only."""
     return TrainingState(
-        _writeable(machine_of(estimator)),
+        machine_of(estimator).map(np.array),
         _writeable(estimator._memory),
         _writeable(estimator._averages),
         _writeable(estimator._scales),
@@ -88,18 +88,13 @@ def state_of(estimator):
 
 
 def _writeable(tree):
-    """Return a copy of nested tuples, lists and dicts with writeable arrays."""
+    """Return a copy of nested lists and dicts with writeable arrays."""
     if isinstance(tree, np.ndarray):
         return np.array(tree)
-    if isinstance(tree, Gaussian):
-        return Gaussian(np.array(tree.variance))
     if isinstance(tree, dict):
         return {key: _writeable(value) for key, value in tree.items()}
     if isinstance(tree, list):
         return [_writeable(value) for value in tree]
-    if isinstance(tree, tuple):
-        values = [_writeable(value) for value in tree]
-        return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
     return tree
 
 

@@ -196,9 +196,9 @@ class Autoregressive:
         logits += self._sent(states)
         return self.units.log_prob_and_residual(states, logits)
 
-    def information(self, logits, mean):
-        """Return how fast the expected residual falls as a rises, from the mean."""
-        return self.units.information(logits, mean)
+    def information(self, mean):
+        """Return how fast the expected residual falls as a rises."""
+        return self.units.information(mean)
 
 
 def _copied(values, out):

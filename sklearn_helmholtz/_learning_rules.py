@@ -143,8 +143,10 @@ def _recognition(machine, index, parent, child, weight, scratch, informed):
     layer = machine.recognition[index]
     logits = layer.logits(parent, out=scratch(("residual", index), child.shape))
     logits = machine.with_lateral(index, logits, child)
-    information = layer.units.information(logits) * weight if informed else None
     residual = layer.units.residual(child, logits, out=logits)
+    information = None
+    if informed:
+        information = layer.units.information(child - residual) * weight
     residual *= weight
     rest = residual, None, information
     yield Regression("recognition", index, parent, *rest)
@@ -161,7 +163,7 @@ def _prior(machine, child, weight, informed):
     mean = layer.units.mean(layer.bias)
     information = None
     if informed:
-        information = layer.units.information(None, mean=mean)[None] * weight
+        information = layer.units.information(mean)[None] * weight
     residual = (child - mean)[None]
     residual *= weight
     top = len(machine.recognition)
@@ -177,7 +179,7 @@ def _generative(machine, index, logits, parent, child, weight, informed):
     residual = layer.units.residual(child, logits, out=logits)
     information = squares = None
     if informed:
-        information = layer.units.information(None, mean=child - residual) * weight
+        information = layer.units.information(child - residual) * weight
     if layer.units.variance is not None:
         squares = weight * np.square(residual).sum(axis=0)
     residual *= weight
@@ -226,7 +228,7 @@ def reweighted_wake(
         log_w += log_prob
         if informed:
             mean = child - residual
-            informations.append(layer.units.information(None, mean=mean))
+            informations.append(layer.units.information(mean))
         residuals.append(residual)
     w = normalised_weights(log_w, axis=0)
     w *= weight
@@ -342,8 +344,8 @@ def _weighted(layer, index, parent, residual, w, information):
 def _recognition_regressions(machine, states, logits, w, informed):
     """Yield the recognition network's regressions on the particles."""
     for index, layer in enumerate(machine.recognition):
-        information = layer.units.information(logits[index]) * w if informed else None
         means = layer.units.mean(logits[index], out=logits[index])
+        information = layer.units.information(means) * w if informed else None
         residual = (states[index + 1] - means) * w
         flat = _flat(residual), None, _flat(information) if informed else None
         if index == 0:

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._belief_network import Layer, work_of
-from ._numerics import log_sum_exp, row_dot
+from ._belief_network import work_of
+from ._numerics import log_sum_exp
 from ._random import FULL_RANGE, RowNoise, as_noise, row_keys
 from ._units import threshold, threshold_level
 
@@ -62,9 +62,9 @@ def steady(machine):
     """
     if not machine.lateral:
         return machine
+    in_float64 = wide(machine)
     return machine._replace(
-        recognition=tuple(_wide(layer) for layer in machine.recognition),
-        lateral=tuple(_wide(layer) for layer in machine.lateral),
+        recognition=in_float64.recognition, lateral=in_float64.lateral
     )
 
 
@@ -156,7 +156,7 @@ def draw(machine, index, parent, logits, bits):
     layer = machine.recognition[index]
     rows = parent[close[-2]] if parent.ndim == 2 else parent[close[:-1]]
     weights = layer.weights.T[close[-1]].astype(np.float64)
-    exact = row_dot(rows.astype(np.float64), weights) + layer.bias[close[-1]]
+    exact = np.vecdot(rows.astype(np.float64), weights) + layer.bias[close[-1]]
     states[close] = threshold(exact, as_noise(bits[close], exact.dtype))
     return states
 
@@ -331,15 +331,7 @@ def exact_log_likelihood(machine, x, block_bits=10):
 
 def wide(machine):
     """Return the machine with everything in float64."""
-    return type(machine)(*(tuple(map(_wide, network)) for network in machine))
-
-
-def _wide(layer):
-    """Return a layer with everything in float64."""
-    units = layer.units
-    if units.variance is not None:
-        units = type(units)(units.variance.astype(np.float64))
-    return Layer(layer.weights.astype(np.float64), layer.bias.astype(np.float64), units)
+    return machine.map(lambda array: array.astype(np.float64))
 
 
 def _marginal(layer, child, parents, log_parents, block_size):

@@ -104,7 +104,7 @@ class Chain:
     def _look(self, states, logits):
         units = self._units
         log_prob, residual = units.log_prob_and_residual(self.child, logits.copy())
-        information = units.information(None, mean=self.child - residual)
+        information = units.information(self.child - residual)
         gain = self.power * (residual @ self._slopes)
         gain += self.prior_logits
         gain *= 1 - 2 * states

@@ -117,11 +117,6 @@ def row_blocks(*arrays, n_values=2**16):
         yield tuple(array[start : start + size] for array in arrays)
 
 
-def row_dot(a, b):
-    """Return the sum over the last axis of a * b, leading axes broadcast."""
-    return np.einsum("...j,...j->...", a, b)
-
-
 def log_sum_exp(a, axis):
     """Return log(sum(exp(a))) over one axis."""
     top = np.maximum(a.max(axis=axis, keepdims=True), np.finfo(a.dtype).min)

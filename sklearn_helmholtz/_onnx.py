@@ -45,21 +45,16 @@ def register_onnx_converter():
 
 def _shape(operator):
     """Set the output's type: rows of codes, in the input's precision."""
-    given = operator.inputs[0].type
-    kind = type(_float_type(given))
-    width = operator.raw_operator._n_features_out
-    operator.outputs[0].type = kind([given.shape[0], width])
-
-
-def _float_type(given):
-    """Return float64 where the input is, else float32."""
     from skl2onnx.common.data_types import (  # noqa: PLC0415
         DoubleTensorType,
         FloatTensorType,
     )
 
-    wide = isinstance(given, DoubleTensorType)
-    return DoubleTensorType() if wide else FloatTensorType()
+    given = operator.inputs[0].type
+    kind = DoubleTensorType if isinstance(given, DoubleTensorType) else FloatTensorType
+    operator.outputs[0].type = kind(
+        [given.shape[0], operator.raw_operator._n_features_out]
+    )
 
 
 def _convert(scope, operator, container):

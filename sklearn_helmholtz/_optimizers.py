@@ -39,10 +39,7 @@ class SGD:
 
     def initial_state(self, layer):
         """Return the optimiser's memory for one layer's parameters."""
-        return {
-            "velocity": [np.zeros_like(layer.weights), np.zeros_like(layer.bias)],
-            "n_updates": 0,
-        }
+        return {"velocity": [np.zeros_like(layer.weights), np.zeros_like(layer.bias)]}
 
     def running(self, gradient, state):
         """Return the gradient with the velocity's arrays: what goes in is a step."""

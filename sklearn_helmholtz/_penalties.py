@@ -82,7 +82,7 @@ def measure(machine, x):
         if layer.units.variance is not None:
             continue  # their residuals are scaled by variances that are learned, too
         mean = layer.units.given(child).mean(layer.logits(states[number + 1]))
-        information = layer.units.information(None, mean=mean)
+        information = layer.units.information(mean)
         found["generative", number] = _moments(states[number + 1], information)
         if number < len(machine.autoregressive):
             found["autoregressive", number] = _moments(child, information)

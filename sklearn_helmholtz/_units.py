@@ -10,7 +10,7 @@ class with these.
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from ._numerics import one_plus_exp, row_dot, sigmoid, softplus_sum
+from ._numerics import one_plus_exp, sigmoid, softplus_sum
 from ._random import FULL_RANGE, NOISE_RANGE
 
 
@@ -85,7 +85,7 @@ class Bernoulli:
         # Large temporaries may each be memory fresh from the system.
         out = away if away.shape == logits.shape else None
         log_prob = -softplus_sum(np.multiply(away, logits, out=out))
-        return log_prob if rest is None else log_prob + row_dot(rest, logits)
+        return log_prob if rest is None else log_prob + np.vecdot(rest, logits)
 
     def _log_prob_of_many(self, states, logits):
         """Return log p of states with leading axes more than their logits.
@@ -93,7 +93,7 @@ class Bernoulli:
         Less what the likelier states have, so that nothing large cancels.
         """
         likelier = (logits > 0).astype(logits.dtype)
-        return row_dot(states - likelier, logits) - softplus_sum(-np.abs(logits))
+        return np.vecdot(states - likelier, logits) - softplus_sum(-np.abs(logits))
 
     def _away(self, states):
         """Return -1 for states that are on, 1 for others; and how far off they are.
@@ -131,7 +131,7 @@ class Bernoulli:
         and s - mean = d / g - d.
         """
         away, rest = self._away(states)
-        linear = 0 if rest is None else row_dot(rest, logits)
+        linear = 0 if rest is None else np.vecdot(rest, logits)
         logits *= away
         grown = one_plus_exp(logits)
         log_prob = linear - softplus_sum(logits, grown)
@@ -141,16 +141,16 @@ class Bernoulli:
             residual += rest
         return log_prob, residual
 
-    def information(self, logits, mean=None):
-        """Return how fast the expected residual falls as a rises: the variance.
-
-        A caller that has the mean gives that, and no logits.
-        """
-        mean = self.mean(logits) if mean is None else mean
+    def information(self, mean):
+        """Return how fast the expected residual falls as a rises: the variance."""
         return mean * (1 - mean)
 
     def given(self, states):
         """Return units that know what states are asked for: no matter to these."""
+        return self
+
+    def map(self, function):
+        """Return the units with a function of each of their arrays: they have none."""
         return self
 
 
@@ -225,10 +225,14 @@ class Gaussian:
         log_prob = self.log_prob(states, logits)
         return log_prob, self.residual(states, logits, out=logits)
 
-    def information(self, logits, mean=None):
+    def information(self, mean):
         """Return how fast the residual falls as a rises: by as much."""
-        return np.ones_like(logits if mean is None else mean)
+        return np.ones_like(mean)
 
     def given(self, states):
         """Return units that know what states are asked for: no matter to these."""
         return self
+
+    def map(self, function):
+        """Return the units with a function of each of their arrays."""
+        return Gaussian(function(self.variance))

@@ -173,7 +173,7 @@ def informed_regression(seed=0, n_rows=20, n_parents=5):
     weight = rng.dirichlet(np.ones(n_rows))[:, None]
     logits = layer.logits(parent)
     residual = (child - layer.units.mean(logits)) * weight
-    information = layer.units.information(logits) * weight
+    information = layer.units.information(layer.units.mean(logits)) * weight
     return Regression("recognition", 0, parent, residual, None, information), layer
 
 
@@ -201,7 +201,9 @@ def test_fisher_blocks_are_the_derivatives_of_the_gradient():
     # This is what information means: the gradient falls by F_j times a step.
     each, layer = informed_regression()
     joint = np.column_stack([np.ones(len(each.parent)), each.parent])
-    weight = each.information / layer.units.information(layer.logits(each.parent))
+    weight = each.information / layer.units.information(
+        layer.units.mean(layer.logits(each.parent))
+    )
     step = 1e-6
     for place in range(6):
         moved = np.vstack([layer.bias, layer.weights])
@@ -247,7 +249,7 @@ def test_dreamt_curvature_approaches_enumeration():
         moments, information = 0.0, 0.0
         for states, chance in table:
             s = np.array([1.0, *states[index]])
-            v = layer.units.information(layer.logits(s[None, 1:]))[0]
+            v = layer.units.information(layer.units.mean(layer.logits(s[None, 1:])))[0]
             moments = moments + chance * v.mean() * np.outer(s, s)
             information = information + chance * v
         for found, expected in zip(
@@ -339,7 +341,7 @@ def test_prior_takes_the_newton_step_of_its_bias():
     rng = np.random.default_rng(0)
     bias = rng.normal(size=3)
     layer = Layer(np.zeros((0, 3)), bias, Bernoulli())
-    v = layer.units.information(bias)
+    v = layer.units.information(layer.units.mean(bias))
     residual = rng.normal(size=(10, 3))
     each = Regression(
         "generative", 0, None, residual, None, np.broadcast_to(v / 10, (10, 3))

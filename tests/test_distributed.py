@@ -146,7 +146,7 @@ def fit_jointly(machine, blocks, order_of, share):
             state.generators[1:] = [
                 _generator((seed, 1, epoch, number, k)) for k in range(len(blocks))
             ]
-            step = machine._step(state, machine._rows(joint))
+            step = machine._step(state, machine._in_units(Rows(joint)))
             step.penalty = penalty
             step.rule = InBlocks(step.rule, [share] * len(blocks))
             step.lanes = step.rule.lanes

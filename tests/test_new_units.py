@@ -55,9 +55,13 @@ class Poisson:
         """Return both; the residual takes the logits' place."""
         return self.log_prob(states, logits), self.residual(states, logits, out=logits)
 
-    def information(self, logits, mean=None):
+    def information(self, mean):
         """Return how fast the expected residual falls as a rises: the mean."""
-        return np.exp(logits) if mean is None else mean
+        return mean
+
+    def map(self, function):
+        """Return the units with a function of each of their arrays: they have none."""
+        return self
 
     def given(self, states):
         """Return units that know what states are asked for: no matter to these."""

@@ -13,7 +13,6 @@ from sklearn_helmholtz._numerics import (
     normalised_weights,
     one_plus_exp,
     row_blocks,
-    row_dot,
     row_sum,
     sigmoid,
     softplus_sum,
@@ -106,16 +105,6 @@ def test_sum_of_softplus_holds_where_only_some_rows_overflow(dtype):
     # A row's sum does not depend on the company that it is in.
     for row, found in zip(a, softplus_sum(a), strict=True):
         assert softplus_sum(row[None])[0] == pytest.approx(found, rel=1e-6)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_row_dot_broadcasts_leading_axes(dtype):
-    rng = np.random.default_rng(0)
-    a, b = (
-        rng.normal(size=(5, 7)).astype(dtype),
-        rng.normal(size=(3, 5, 7)).astype(dtype),
-    )
-    np.testing.assert_allclose(row_dot(a, b), (a * b).sum(axis=-1), rtol=1e-4)
 
 
 def test_log_sum_exp_and_weights_equal_scipys_at_any_size():

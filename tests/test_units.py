@@ -265,7 +265,7 @@ def test_rows_outside_the_units_are_no_rows_to_train_on():
     fitted_on, X = outside()
     machine = HelmholtzMachine(warm_start=True, **SMALL).fit(fitted_on)
     for method in (machine.partial_fit, machine.fit):
-        with pytest.raises(ValueError, match="from -2 to 3. Scale it"):
+        with pytest.raises(ValueError, match=r"from -2 to 3\. Scale"):
             method(X)
 
 
