@@ -3,7 +3,8 @@
 import copy
 import os
 import pickle
-import tempfile
+import secrets
+import stat
 from numbers import Integral
 from pathlib import Path
 
@@ -15,6 +16,8 @@ _TIES = (
     "_callback_fit_ctx",
     "_parent_callback_ctx",
 )
+#: What opens a file that must not be there yet.
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 
 
 class Checkpoint:
@@ -23,7 +26,9 @@ class Checkpoint:
     The file is there as a whole or not at all, even if the process or the
     machine dies while it is written: it is written under another name beside
     the old one, brought to the disk, and then renamed. A kill at that moment
-    leaves the unfinished file, `path` with letters and ``.tmp`` after it, lying.
+    leaves the unfinished file, `path` with digits and ``.tmp`` after it, lying. A
+    file that is there keeps its permissions, a new one gets those that the process
+    gives to any; where `path` is a symbolic link, the file that it leads to is written.
 
     The file is a pickle of the machine as it is after the epoch, ready to
     code and score, together with all that its fit needs to go on: the
@@ -92,6 +97,9 @@ class Checkpoint:
 
         FileNotFoundError
             If the folder of `path` does not exist.
+
+        IsADirectoryError
+            If `path` is itself a folder.
         """
         if not hasattr(estimator, "resume"):
             raise TypeError(
@@ -100,9 +108,11 @@ class Checkpoint:
             )
         if not isinstance(self.every, Integral) or self.every < 1:
             raise ValueError(f"every must be a positive integer, got {self.every!r}.")
-        folder = Path(self.path).absolute().parent
-        if not folder.is_dir():
-            raise FileNotFoundError(f"There is no folder {folder}.")
+        path = Path(self.path).resolve()
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"There is no folder {path.parent}.")
+        if path.is_dir():
+            raise IsADirectoryError(f"path must be that of a file; {path} is a folder.")
 
     def teardown(self, estimator, context):
         """Do nothing; part of the callbacks' protocol.
@@ -185,20 +195,32 @@ def _untied(machine):
 
 def write(path, content):
     """Write bytes to a file, so that it holds the old or the new ones as a whole."""
-    path = Path(path).absolute()
-    handle, name = tempfile.mkstemp(
-        dir=path.parent, prefix=path.name + ".", suffix=".tmp"
-    )
+    path = Path(path).resolve()
+    name = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
+    mode = _mode(path)
     try:
+        # From the beginning nobody can read the new file who cannot read the old one.
+        handle = os.open(name, _NEW_FILE, 0o666 if mode is None else mode)
         with os.fdopen(handle, "wb") as file:
+            # The umask may have taken some away. Not all file systems know chmod.
+            if mode not in (None, _mode(name)):
+                name.chmod(mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise
     _bring_to_disk(path.parent)
+
+
+def _mode(path):
+    """Return the permissions of a file, None if there is no such file."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
 
 
 def _bring_to_disk(folder):

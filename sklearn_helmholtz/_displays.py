@@ -8,6 +8,7 @@ Longer than most modules here, for its docstrings.
 """
 
 import math
+from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -15,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._belief_network import Scratch, down_pass, up_pass
 from ._fitted import machine_of
+from ._machine import positive
 from ._parallel import workers
 from ._random import Stream, make_generators
 
@@ -32,6 +34,17 @@ def _axes(ax, aspect=0.75):
     width = 7.0
     size = width, min(max(width * aspect, 1.0), width)
     return pyplot.subplots(figsize=size, layout="constrained")[1]
+
+
+def _check_is_fitted_machine(estimator):
+    """Raise unless the estimator is a fitted HelmholtzMachine, or acts as one."""
+    if not hasattr(estimator, "sample_states"):
+        raise TypeError(
+            f"estimator must be a HelmholtzMachine, got {type(estimator).__name__}. "
+            "That of a pipeline is its step, those of a HelmholtzClassifier are its "
+            "estimators_."
+        )
+    check_is_fitted(estimator)
 
 
 class FreeEnergyDisplay:
@@ -99,8 +112,13 @@ class FreeEnergyDisplay:
         -------
         display : FreeEnergyDisplay
             The display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is no HelmholtzMachine.
         """
-        check_is_fitted(estimator)
+        _check_is_fitted_machine(estimator)
         validation = getattr(estimator, "validation_free_energy_curve_", None)
         display = cls(estimator.free_energy_curve_, validation)
         return display.plot(ax=ax, **line_kw)
@@ -182,10 +200,13 @@ def _mosaic(images, n_columns=None):
     n_columns : int or None
         None makes the grid about square.
     """
+    if images.ndim != 3 or not images.size:
+        raise ValueError(
+            "images must have shape (n_images, height, width), none of them 0, got "
+            f"{images.shape}."
+        )
     n_images, height, width = images.shape
-    if n_columns is None:
-        n_columns = math.ceil(math.sqrt(n_images * height / width))
-    n_columns = min(max(n_columns, 1), n_images)
+    n_columns = min(_columns(n_columns, *images.shape), n_images)
     n_rows = math.ceil(n_images / n_columns)
     shape = n_rows * (height + 1) - 1, n_columns * (width + 1) - 1
     mosaic = np.full(shape, np.nan)
@@ -196,19 +217,31 @@ def _mosaic(images, n_columns=None):
     return mosaic
 
 
+def _columns(n_columns, n_images, height, width):
+    """Return the columns of a grid of images: those asked for, or about square."""
+    if n_columns is None:
+        return math.ceil(math.sqrt(n_images * height / width))
+    return positive("n_columns", n_columns)
+
+
 def _as_images(rows, image_shape):
     """Return rows as (n_rows, height, width): square where nothing else is said."""
     n_features = rows.shape[1]
     if image_shape is None:
         side = math.isqrt(n_features)
         image_shape = (side, side) if side * side == n_features else (1, n_features)
-    height, width = image_shape
-    if height * width != n_features:
+    sides = list(image_shape) if np.iterable(image_shape) else []
+    if len(sides) != 2 or not all(isinstance(n, Integral) and n > 0 for n in sides):
         raise ValueError(
-            f"image_shape={image_shape} has {height * width} pixels, but there are "
+            "image_shape must be two positive integers, (height, width), got "
+            f"{image_shape!r}."
+        )
+    if math.prod(sides) != n_features:
+        raise ValueError(
+            f"image_shape={image_shape} has {math.prod(sides)} pixels, but there are "
             f"{n_features} features."
         )
-    return rows.reshape(-1, height, width)
+    return rows.reshape(-1, *sides)
 
 
 class WeightsDisplay(_ImageGrid):
@@ -306,10 +339,19 @@ class WeightsDisplay(_ImageGrid):
         display : WeightsDisplay
             The display, drawn: red raises a pixel (or is raised by it), blue
             lowers it.
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is no HelmholtzMachine.
+
+        ValueError
+            If `network`, `layer`, `units`, `image_shape` or `n_columns` name nothing
+            that the machine has or that can be drawn.
         """
         fields = _fields(estimator, network, layer)
         if units is not None:
-            fields = np.atleast_2d(fields[units])
+            fields = fields[_places(len(fields), units)]
         reach = np.abs(fields).max() or 1.0
         display = cls(
             _as_images(fields, image_shape),
@@ -323,14 +365,18 @@ class WeightsDisplay(_ImageGrid):
 
 def _fields(estimator, network, layer):
     """Return the weights between a hidden layer and the data, (n_units, n_features)."""
-    check_is_fitted(estimator)
-    if network not in {"generative", "recognition"}:
+    _check_is_fitted_machine(estimator)
+    if network not in ("generative", "recognition"):
         raise ValueError(
             f"network must be 'generative' or 'recognition', got {network!r}."
         )
     coefs = getattr(estimator, f"{network}_coefs_")
-    if not -len(coefs) <= layer < len(coefs):
-        raise ValueError(f"layer={layer} is not the index of a hidden layer.")
+    n_layers = len(coefs)
+    if not isinstance(layer, Integral) or not -n_layers <= layer < n_layers:
+        raise ValueError(
+            f"layer={layer!r} is not the index of a hidden layer: an integer from "
+            f"{-n_layers} to {n_layers - 1}."
+        )
     path = coefs[: layer % len(coefs) + 1]
     if network == "recognition":
         path = [weights.T for weights in path]
@@ -338,6 +384,21 @@ def _fields(estimator, network, layer):
     for weights in path[1:]:
         fields = weights @ fields
     return fields
+
+
+def _places(n_units, units):
+    """Return the places of the units that are asked for, as an array."""
+    try:
+        index = units if isinstance(units, slice) else np.asarray(units)
+        places = np.atleast_1d(np.arange(n_units)[index])
+    except (IndexError, TypeError, ValueError):
+        places = np.empty(0)
+    if places.ndim != 1 or not places.size:
+        raise ValueError(
+            "units must be an integer, a slice or an array of integers, of at least "
+            f"one of the layer's {n_units} units, got {units!r}."
+        )
+    return places
 
 
 class SamplesDisplay(_ImageGrid):
@@ -439,8 +500,18 @@ class SamplesDisplay(_ImageGrid):
         -------
         display : SamplesDisplay
             The display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is no HelmholtzMachine.
+
+        ValueError
+            If `n_samples`, `chain_length` or `n_columns` is no positive integer, or
+            `image_shape` does not fit the number of features.
         """
-        check_is_fitted(estimator)
+        _check_is_fitted_machine(estimator)
+        chain_length = positive("chain_length", chain_length)
         rows = _dreams(estimator, n_samples, chain_length, mean, random_state)
         if n_columns is None and chain_length > 1:
             n_columns = chain_length
@@ -539,7 +610,7 @@ class ReconstructionDisplay(_ImageGrid):
             one line.
 
         n_columns : int, default=10
-            Columns of the grid.
+            Columns of the grid; None makes it about square.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; None makes new ones.
@@ -551,18 +622,30 @@ class ReconstructionDisplay(_ImageGrid):
         -------
         display : ReconstructionDisplay
             The display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is no HelmholtzMachine.
+
+        ValueError
+            If `n_columns` is no positive integer, or `image_shape` does not fit the
+            number of features; and as :meth:`HelmholtzMachine.reconstruct` does.
         """
+        _check_is_fitted_machine(estimator)
         rebuilt = estimator.reconstruct(X)
         rows = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
-        n_columns = min(n_columns, len(rows))
         both = np.concatenate([rows, rebuilt])
-        lines = []
-        for start in range(0, len(rows), n_columns):
-            for values in rows, rebuilt:
-                line = np.full((n_columns, rows.shape[1]), np.nan)
-                part = values[start : start + n_columns]
-                line[: len(part)] = part
-                lines.append(line)
-        images = _as_images(np.concatenate(lines), image_shape)
+        shape = _as_images(both, image_shape).shape
+        n_columns = min(_columns(n_columns, *shape), len(rows))
+        images = _in_lines(rows, rebuilt, n_columns).reshape(-1, *shape[1:])
         display = cls(images, n_columns=n_columns, **_bounds(estimator, both))
         return display.plot(ax=ax, **imshow_kw)
+
+
+def _in_lines(rows, rebuilt, n_columns):
+    """Return lines of rows, each with those rebuilt below, the last filled with NaN."""
+    n_lines = math.ceil(len(rows) / n_columns)
+    lines = np.full((2, n_lines * n_columns, rows.shape[1]), np.nan)
+    lines[0, : len(rows)], lines[1, : len(rows)] = rows, rebuilt
+    return lines.reshape(2, n_lines, n_columns, -1).swapaxes(0, 1)

@@ -160,34 +160,53 @@ class Workers:
         self.executor = executor
         self.n_threads = n_threads
 
-    def run(self, calls):
+    def run(self, calls, stop=None):
         """Return the results, in order, of functions that take no arguments.
 
         The calls must not depend on each other; then no result depends on
         timing, nor on the number of threads.
+
+        Parameters
+        ----------
+        calls : list of callable
+
+        stop : threading.Event, default=None
+            Is set if the caller's own call raises, or an interrupt ends its wait for
+            the others: they may look at it, to leave undone what nobody will ask for.
         """
         if self.executor is None:
             return run_in_turn(calls)
         *others, own = calls
-        futures = [self.executor.submit(call) for call in others]
+        futures = []
         try:
+            futures.extend(map(self.executor.submit, others))
             result = own()
+            wait(futures)
         finally:
             # Whatever happens, no thread is left writing to arrays in use.
-            finish(partial(wait, futures))
+            finish(partial(_stop_and_wait, stop, futures))
         return [*(future.result() for future in futures), result]
 
     def map_blocks(self, function, blocks, work=np.inf):
         """Call function on every block, each thread taking its share of them.
 
         Unless there is so little work, in multiplications, that one thread does it
-        sooner.
+        sooner. After an error or an interrupt each thread ends with the block that it
+        has in work.
         """
-        n_threads = 1 if work < _LITTLE_WORK else self.n_threads
+        n_threads = 1 if work < _LITTLE_WORK else min(self.n_threads, len(blocks))
+        stop = threading.Event()
         shares = [blocks[first::n_threads] for first in range(n_threads)]
-        calls = [partial(_for_each, function, share) for share in shares if share]
+        calls = [partial(_for_each, function, share, stop) for share in shares]
         if calls:
-            self.run(calls)
+            self.run(calls, stop)
+
+
+def _stop_and_wait(stop, futures):
+    """Have calls end early, those that are not done, and wait for them."""
+    if stop is not None:
+        stop.set()
+    wait(futures)
 
 
 @contextmanager
@@ -220,9 +239,16 @@ def run_in_turn(calls):
     return [call() for call in calls]
 
 
-def _for_each(function, blocks):
-    for block in blocks:
-        function(block)
+def _for_each(function, blocks, stop):
+    """Call function on one block after another, until one fails here or elsewhere."""
+    try:
+        for block in blocks:
+            if stop.is_set():
+                return
+            function(block)
+    except BaseException:
+        stop.set()
+        raise
 
 
 #: To start a thread takes as long as so many multiplications of float32.

@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -400,6 +401,72 @@ def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     assert calls == ["fsync", "replace", "fsync"]
 
 
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@posix
+@pytest.mark.parametrize("umask", [0, 0o002, 0o022, 0o077], ids=oct)
+def test_new_file_has_the_mode_that_open_gives(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write(tmp_path / "file", b"content")
+        (tmp_path / "other").write_bytes(b"content")
+    finally:
+        os.umask(before)
+    assert mode_of(tmp_path / "file") == mode_of(tmp_path / "other") == 0o666 & ~umask
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444], ids=oct)
+def test_file_keeps_its_mode_and_shows_its_content_to_nobody_else(
+    tmp_path, monkeypatch, mode
+):
+    path, real, seen = tmp_path / "file", os.fsync, []
+    path.write_bytes(b"old")
+    path.chmod(mode)
+
+    def note(handle):
+        seen.extend(mode_of(name) for name in tmp_path.iterdir())
+        return real(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert mode_of(path) == mode
+    assert set(seen) == {mode}
+
+
+@posix
+@pytest.mark.parametrize("there", [True, False])
+def test_write_goes_through_symbolic_links(tmp_path, there):
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir()
+    target = folder / "target"
+    if there:
+        target.write_bytes(b"old")
+    (tmp_path / "between").symlink_to(target)
+    link.symlink_to("between")
+    write(link, b"new")
+    assert link.is_symlink()
+    assert not target.is_symlink()
+    assert target.read_bytes() == link.read_bytes() == b"new"
+    assert sorted(os.listdir(folder)) == ["target"]
+    assert sorted(os.listdir(tmp_path)) == ["between", "folder", "link"]
+
+
+@posix
+def test_folder_of_a_links_target_must_exist(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "file")
+    machine = HelmholtzMachine(**SMALL).set_callbacks(Checkpoint(tmp_path / "link"))
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+        machine.fit(binary_rows())
+    assert not hasattr(machine, "n_iter_")
+
+
 def test_write_that_fails_breaks_the_fit_off_and_changes_nothing(tmp_path, monkeypatch):
     machine = HelmholtzMachine(**SMALL)
     machine.set_callbacks(Checkpoint(tmp_path / "machine.pickle"))
@@ -424,6 +491,10 @@ def test_wrong_use_is_refused_before_training(tmp_path):
     machine.set_callbacks(Checkpoint(tmp_path / "nowhere" / "file"))
     with pytest.raises(FileNotFoundError, match="no folder"):
         machine.fit(X)
+    for folder in (tmp_path, str(tmp_path)):
+        machine.set_callbacks(Checkpoint(folder))
+        with pytest.raises(IsADirectoryError, match="is a folder"):
+            machine.fit(X)
     assert not hasattr(machine, "n_iter_")
     with pytest.raises(TypeError, match="resume"):
         Checkpoint(tmp_path / "file").setup(LinearRegression(), None)

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from helpers import binary_rows, parameters
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, make_blobs
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
@@ -338,6 +339,31 @@ def test_the_result_does_not_depend_on_the_number_of_jobs(backend):
         two = classifier(n_jobs=2).fit(X, y)
     for first, second in zip(one.estimators_, two.estimators_, strict=True):
         np.testing.assert_array_equal(parameters(first), parameters(second))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_scikit_learns_configuration_holds_for_every_machine(backend, n_jobs):
+    X, y = binary_classes()
+    # A value that only validation minds.
+    odd = classifier(clone(TINY).set_params(shuffle=1), n_jobs=n_jobs)
+    plain = classifier().fit(X, y)
+    with joblib.parallel_config(backend=backend):
+        with pytest.raises(ValueError, match="shuffle"):
+            odd.fit(X, y)
+        with config_context(skip_parameter_validation=True):
+            odd.fit(X, y)
+    for one, other in zip(plain.estimators_, odd.estimators_, strict=True):
+        np.testing.assert_array_equal(parameters(one), parameters(other))
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_filters_of_warnings_hold_for_every_machine(n_jobs):
+    diverging = classifier(clone(TINY).set_params(learning_rate=1e300), n_jobs=n_jobs)
+    with pytest.raises(ConvergenceWarning):
+        diverging.fit(*binary_classes())
+    assert not hasattr(diverging, "classes_")
 
 
 def test_machines_have_their_own_seeds():

@@ -9,9 +9,12 @@ import pytest
 import scipy.sparse as sp
 from scipy.special import expit
 from scipy.stats import chisquare
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
 
 from sklearn_helmholtz import (
     FreeEnergyDisplay,
+    HelmholtzClassifier,
     HelmholtzMachine,
     ReconstructionDisplay,
     SamplesDisplay,
@@ -114,24 +117,111 @@ def test_fields_are_products_of_the_weights_in_between(machine, network, layer):
     assert high == pytest.approx(np.abs(expected).max())
 
 
-@pytest.mark.parametrize("units", [3, [3], slice(3, 4), np.array([3])])
+@pytest.mark.parametrize("units", [3, [3], (3,), -2, slice(3, 4), np.array([3])])
 def test_one_units_field(machine, units):
     display = WeightsDisplay.from_estimator(machine, units=units)
     drawn = cells(display, 1, 1, 6)
     np.testing.assert_array_equal(drawn[0, 0], machine.components_[3])
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"network": "lateral"}, "network must be"),
-        ({"layer": 3}, "not the index of a hidden layer"),
-        ({"image_shape": (2, 2)}, "4 pixels, but there are 6"),
-    ],
-)
-def test_weights_display_says_what_is_wrong(machine, wrong, message):
+def test_units_may_be_several_and_in_any_order(machine):
+    for units in ([4, 0], (4, 0), slice(4, None, -4), np.array([-1, 0])):
+        display = WeightsDisplay.from_estimator(machine, units=units)
+        np.testing.assert_array_equal(display.images[:, 0], machine.components_[[4, 0]])
+    mask = np.arange(5) % 2 == 0
+    display = WeightsDisplay.from_estimator(machine, units=mask)
+    np.testing.assert_array_equal(display.images[:, 0], machine.components_[::2])
+
+
+# ---------------------------------------------------------------- what is refused
+
+IMAGES = [WeightsDisplay, SamplesDisplay, ReconstructionDisplay]
+
+
+def draw(display, machine, X, **settings):
+    """Draw a display of a kind."""
+    rows = (X[:4],) if display is ReconstructionDisplay else ()
+    return display.from_estimator(machine, *rows, **settings)
+
+
+@pytest.mark.parametrize("network", ["lateral", None, ["generative"]])
+def test_network_is_one_of_two(machine, network):
+    with pytest.raises(ValueError, match="network must be"):
+        WeightsDisplay.from_estimator(machine, network=network)
+
+
+@pytest.mark.parametrize("layer", [3, -4, "top", 0.5, 0.0, None])
+def test_layer_is_the_index_of_a_hidden_one(machine, layer):
+    message = "layer=.* is not the index of a hidden layer: an integer from -3 to 2"
     with pytest.raises(ValueError, match=message):
-        WeightsDisplay.from_estimator(machine, **wrong)
+        WeightsDisplay.from_estimator(machine, layer=layer)
+
+
+@pytest.mark.parametrize(
+    "units",
+    [[], slice(0), 5, [0, -6], 0.5, [1.0], "all", [[0], [1]], [[0], [1, 2]], True],
+    ids=repr,
+)
+def test_units_are_some_of_the_layers(machine, units):
+    with pytest.raises(ValueError, match=r"units must be .* 5 units, got"):
+        WeightsDisplay.from_estimator(machine, units=units)
+
+
+@pytest.mark.parametrize("display", IMAGES)
+@pytest.mark.parametrize(
+    "shape", [6, (6,), (1, 2, 3), (2.0, 3), (-2, -3), "23", (0, 6)]
+)
+def test_image_shape_is_two_positive_integers(machine, X, display, shape):
+    with pytest.raises(ValueError, match="image_shape must be two positive integers"):
+        draw(display, machine, X, image_shape=shape)
+
+
+@pytest.mark.parametrize("display", IMAGES)
+def test_image_shape_has_a_pixel_a_feature(machine, X, display):
+    with pytest.raises(ValueError, match="4 pixels, but there are 6"):
+        draw(display, machine, X, image_shape=(2, 2))
+
+
+@pytest.mark.parametrize("display", IMAGES)
+@pytest.mark.parametrize("n_columns", [0, -1, 2.5, "two"])
+def test_columns_are_a_positive_integer(machine, X, display, n_columns):
+    with pytest.raises(ValueError, match="n_columns must be a positive integer"):
+        draw(display, machine, X, n_columns=n_columns)
+    drawn = draw(display, machine, X)
+    drawn.n_columns = n_columns
+    with pytest.raises(ValueError, match="n_columns must be a positive integer"):
+        drawn.plot()
+
+
+@pytest.mark.parametrize("name", ["n_samples", "chain_length"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, None])
+def test_dreams_are_counted_by_positive_integers(machine, name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a positive integer"):
+        SamplesDisplay.from_estimator(machine, **{name: value})
+
+
+@pytest.mark.parametrize("display", [FreeEnergyDisplay, *IMAGES])
+def test_only_machines_are_shown(machine, X, display):
+    others = [
+        HelmholtzClassifier(HelmholtzMachine((2,), max_iter=1)).fit(X, X[:, 0]),
+        make_pipeline(HelmholtzMachine((2,), max_iter=1)).fit(X),
+        X,
+    ]
+    for other in others:
+        message = f"must be a HelmholtzMachine, got {type(other).__name__}"
+        with pytest.raises(TypeError, match=message):
+            draw(display, other, X)
+    draw(display, FrozenEstimator(machine), X)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (0, 2, 3), (4, 0, 3)])
+def test_images_are_a_stack(shape):
+    for display in IMAGES:
+        with pytest.raises(ValueError, match="images must have shape"):
+            display(np.zeros(shape)).plot()
+
+
+# ------------------------------------------------------- dreams and reconstructions
 
 
 @pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
@@ -229,6 +319,21 @@ def test_reconstructions_stand_below_their_rows(machine, X, form):
     np.testing.assert_array_equal(drawn[2, :2], X[5:7])
     np.testing.assert_allclose(drawn[3, :2], rebuilt[5:])
     assert display.image_.get_clim() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_columns"), [((6, 1), 7), ((2, 3), 4), ((3, 2), 5), ((1, 6), 2)]
+)
+def test_none_makes_the_grid_about_square(machine, X, shape, n_columns):
+    # Of fourteen images, two for each row; no more columns than rows of data.
+    display = ReconstructionDisplay.from_estimator(
+        machine, X[:7], n_columns=None, image_shape=shape
+    )
+    assert display.n_columns == n_columns
+    lines = np.asarray(display.images).reshape(-1, 2, n_columns, 6)
+    drawn = lines.swapaxes(0, 1).reshape(2, -1, 6)[:, :7]
+    np.testing.assert_array_equal(drawn[0], X[:7])
+    np.testing.assert_allclose(drawn[1], machine.reconstruct(X[:7]))
 
 
 def test_without_matplotlib_a_display_says_what_to_install(machine, X, monkeypatch):

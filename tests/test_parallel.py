@@ -1,7 +1,9 @@
 """Workers: every block once, side by side, BLAS on one thread, errors passed on."""
 
 import itertools
+import signal
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
+from sklearn_helmholtz import _parallel
 from sklearn_helmholtz._parallel import one_blas_thread, sharing_threads, workers
 
 
@@ -81,6 +84,123 @@ def test_two_calls_run_side_by_side():
     barrier = threading.Barrier(2, timeout=20)
     with workers(2) as team:
         assert sorted(team.run([barrier.wait, barrier.wait])) == [0, 1]
+
+
+def test_shares_are_no_more_than_the_blocks():
+    class Counted(list):
+        n_shares = 0
+
+        def __getitem__(self, key):
+            self.n_shares += 1
+            return super().__getitem__(key)
+
+    blocks, taken = Counted(range(3)), []
+    with workers(10**5) as team:
+        team.map_blocks(taken.append, blocks)
+    assert sorted(taken) == [0, 1, 2]
+    assert blocks.n_shares <= 3
+
+
+# ------------------------------------------------------- errors and interrupts
+#
+# Of two threads, the caller's has the odd blocks, the other one the even.
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_error_in_the_callers_share_ends_the_others_after_their_block(
+    error, monkeypatch
+):
+    begun, waited_for, done = threading.Event(), threading.Event(), []
+    real = _parallel.wait
+
+    def wait(futures):
+        waited_for.set()
+        return real(futures)
+
+    def work(block):
+        if block == 1:
+            assert begun.wait(20)
+            raise error("block 1")
+        begun.set()
+        assert waited_for.wait(20)
+        done.append(block)
+
+    monkeypatch.setattr(_parallel, "wait", wait)
+    with workers(2) as team:
+        with pytest.raises(error, match="block 1"):
+            team.map_blocks(work, range(20))
+        # The block in work was waited for.
+        assert done == [0]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_error_in_another_share_ends_the_callers_after_its_block(error):
+    begun, done = threading.Event(), []
+    with workers(2) as team:
+
+        def work(block):
+            if block == 0:
+                assert begun.wait(20)
+                raise error("block 0")
+            begun.set()
+            # Begins only when the other thread is through with its share.
+            team.executor.submit(lambda: None).result(20)
+            done.append(block)
+
+        with pytest.raises(error, match="block 0"):
+            team.map_blocks(work, range(20))
+    assert done == [1]
+
+
+def test_interrupts_while_the_caller_waits_end_the_others_after_their_block(
+    monkeypatch,
+):
+    others, n_waits, interrupted = [], 0, threading.Event()
+    real = _parallel.wait
+
+    def wait(futures):
+        nonlocal n_waits
+        n_waits += 1
+        if n_waits < 3:  # the second interrupt ends what the first one begins
+            raise KeyboardInterrupt
+        interrupted.set()
+        return real(futures)
+
+    def work(block):
+        if block % 2 == 0:
+            assert interrupted.wait(20)
+            others.append(block)
+
+    monkeypatch.setattr(_parallel, "wait", wait)
+    with workers(2) as team:
+        with pytest.raises(KeyboardInterrupt):
+            team.map_blocks(work, range(20))
+        assert others == [0]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
+def test_a_signal_to_the_caller_ends_all_shares():
+    main, own_has_begun, n_done = threading.get_ident(), threading.Event(), 0
+
+    def work(block):
+        nonlocal n_done
+        if block == 1:
+            own_has_begun.set()
+        elif block == 0:
+            assert own_has_begun.wait(20)
+            signal.pthread_kill(main, signal.SIGINT)
+        elif block % 2 == 0:
+            time.sleep(0.005)
+            n_done += 1
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), workers(2) as team:
+            team.map_blocks(work, range(4000))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    # All of them would take ten seconds.
+    assert n_done < 1999
 
 
 def test_no_setting_takes_as_many_threads_as_blas_had():
