@@ -104,6 +104,8 @@ REFUSED = {
     "no rows, sparse": (sp.csr_array((0, 9)), EVERYWHERE, {}),
     "no features": (X[:, :0], EVERYWHERE, {}),
     "one dimension": (X[0], EVERYWHERE, {}),
+    "a series of pandas": (pd.Series(X[0]), EVERYWHERE, {}),
+    "a series of objects": (pd.Series(X[0], dtype=object), EVERYWHERE, {}),
     "three dimensions": (X[None], EVERYWHERE, {}),
     "a scalar": (1.0, EVERYWHERE, {}),
     "a value above 1 with Bernoulli units": (changed(1.001), EVERYWHERE, BERNOULLI),
@@ -270,7 +272,7 @@ SAME = {
     "read-only CSR": (read_only(csr("duplicates")), X, {}),
     "CSR with no stored value": (sp.csr_array(X.shape), 0 * X, {}),
     "values outside [0, 1] by rounding": (
-        np.where(X > 0, np.nextafter(1, 2), -1e-17),
+        np.where(X > 0, 1 + 1e-6, -1e-6),
         X,
         {},
     ),
@@ -442,3 +444,12 @@ def test_unusual_data_gives_what_the_table_promises(name):
 def test_tables_and_tests_have_the_same_rows():
     assert set(table("Refused")) == set(REFUSED)
     assert set(table("Taken")) == set(SAME) | set(LAWS)
+
+
+@pytest.mark.parametrize("codes", [np.full((2, 10), np.datetime64("NaT")), "masked"])
+def test_codes_are_read_as_rows_are(codes):
+    machine = HelmholtzMachine(**SETTINGS).fit(X)
+    if isinstance(codes, str):
+        codes = np.ma.masked_less(machine.transform(X), 0.5)
+    with pytest.raises(ValueError, match=r"dates or times|masked"):
+        machine.inverse_transform(codes)

@@ -454,3 +454,64 @@ def test_rows_too_far_off_for_any_density_get_the_prior():
 def test_before_fit_there_is_no_prediction():
     with pytest.raises(NotFittedError):
         classifier().predict([[0.0]])
+
+
+# ------------------------------------------------------------ machines by themselves
+
+
+def test_a_classes_machine_that_is_fitted_anew_knows_nothing_of_the_others():
+    X, y = make_blobs(60, 3, random_state=0)
+    machine = classifier(HelmholtzMachine((3,), max_iter=2)).fit(X, y).estimators_[0]
+    machine.fit(1000 * X + 5)
+    np.testing.assert_allclose(machine.location_, (1000 * X + 5).mean(axis=0))
+    assert machine.fit(binary_rows()).visible_ == "bernoulli"
+
+
+class Interrupt:
+    """A callback that is an interrupt after the second epoch of the second fit."""
+
+    n_epochs = 0
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        Interrupt.n_epochs += context.task_name == "epoch"
+        if Interrupt.n_epochs == TINY.max_iter + 2:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_no_classifier_of_machines_trained_for_unequal_times():
+    X, y = binary_classes()
+    Interrupt.n_epochs = 0
+    fitted = classifier(clone(TINY).set_callbacks(Interrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        fitted.fit(X, y)
+    assert not hasattr(fitted, "estimators_")
+    assert Interrupt.n_epochs == TINY.max_iter + 2
+
+
+@pytest.mark.parametrize("classes", [[0, 1, np.nan], [0, 1, 2.5]])
+def test_classes_are_labels(classes):
+    X, y = binary_classes(n_classes=2)
+    with pytest.raises(ValueError, match=r"NaN|Unknown label type"):
+        classifier().partial_fit(X, y, classes=classes)
+
+
+def test_masked_labels_are_refused():
+    X, y = binary_classes()
+    with pytest.raises(ValueError, match="y is a masked array"):
+        classifier().fit(X, np.ma.masked_array(y, y == 1))
+
+
+def test_priors_are_shares_of_all_rows_so_far():
+    X, y = binary_classes(90, n_classes=2)
+    fitted = classifier().partial_fit(X[:60], y[:60], classes=[0, 1])
+    fitted.partial_fit(X[60:], np.ones(30, dtype=int))
+    np.testing.assert_allclose(np.exp(fitted.class_log_prior_), [1 / 3, 2 / 3])

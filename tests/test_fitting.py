@@ -6,6 +6,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 import threadpoolctl
 from helpers import binary_rows, parameters, share_all_work
@@ -430,3 +431,48 @@ def test_numpys_numbers_as_parameters_give_the_weights_of_pythons(rule, schedule
         for kind in (float, np.float64)
     ]
     np.testing.assert_array_equal(*map(parameters, both))
+
+
+# ----------------------------------------------------------- what reaches the caller
+
+
+@pytest.mark.parametrize("method", ["fit", "resume"])
+def test_warnings_point_at_the_line_that_called(method):
+    X = binary_rows()
+    machine = HelmholtzMachine(**SMALL, learning_rate=1e300)
+    if method == "resume":
+        kept = []
+        hook = Hook(lambda n_epochs, fitted, X: kept.append(fitted))
+        HelmholtzMachine(**SMALL).set_callbacks(hook).fit(X)
+        machine = kept[1].set_params(learning_rate=1e300)
+    with pytest.warns(ConvergenceWarning, match="diverged") as caught:
+        getattr(machine, method)(X)
+    assert caught[0].filename == __file__
+
+
+def test_a_first_call_of_partial_fit_that_diverges_does_not_say_that_it_kept_anything():
+    machine = HelmholtzMachine(**SMALL, learning_rate=1e300)
+    with pytest.raises(ValueError, match="diverged, and the call is undone"):
+        machine.partial_fit(binary_rows())
+    assert not hasattr(machine, "n_iter_")
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_callbacks_get_the_data_as_the_user_gave_it(early_stopping):
+    X = pd.DataFrame(binary_rows(), columns=list("abcdefghi"))
+    seen = []
+    hook = Hook(lambda n_epochs, fitted, X: seen.append((X, fitted.score(X))))
+    machine = HelmholtzMachine(early_stopping=early_stopping, **SMALL)
+    machine.set_callbacks(hook).fit(X)
+    for rows, _ in seen:
+        assert list(rows.columns) == list(X.columns)
+        assert len(rows) == (0.9 if early_stopping else 1) * len(X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_learning_rate_is_too_small(dtype):
+    X = binary_rows().astype(dtype)
+    machine = HelmholtzMachine(**SMALL, learning_rate=5e-324).fit(X)
+    still = HelmholtzMachine(**SMALL, learning_rate=1e-20).fit(X)
+    for one, other in zip(parameters(machine), parameters(still), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-15)

@@ -376,3 +376,27 @@ def test_constant_data_gives_finite_scores(values):
     assert np.isfinite(machine.transform(X)).all()
     found = machine.sample(5, mean=True, random_state=0)
     np.testing.assert_allclose(found, X[:5], atol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("autoregressive", [False, True])
+def test_rows_as_far_as_numbers_go_have_no_density(dtype, autoregressive):
+    X = np.random.default_rng(0).normal(size=(60, 4)).astype(dtype)
+    machine = HelmholtzMachine(autoregressive=autoregressive, **SMALL).fit(X)
+    X[1, 2] = -np.finfo(dtype).max
+    for name in ("score_samples", "log_likelihood"):
+        found = getattr(machine, name)(X[:3])
+        np.testing.assert_array_equal(np.isneginf(found), [False, True, False])
+    exact = machine.exact_log_likelihood(X[:3])  # in float64
+    np.testing.assert_array_equal(exact < -1e50, [False, True, False])
+
+
+def test_log_probabilities_of_many_sure_units_lose_nothing_in_float32():
+    rng = np.random.default_rng(0)
+    logits = rng.choice([-200.0, 200.0], size=(3, 5000)).astype(np.float32)
+    states = (logits > 0) ^ (rng.random((4, 3, 5000)) < 1e-3)
+    states = states.astype(np.float32)
+    expected = Bernoulli().log_prob(states.astype(float), logits.astype(float))
+    np.testing.assert_allclose(
+        Bernoulli().log_prob(states, logits), expected, rtol=1e-6
+    )
