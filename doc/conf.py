@@ -1,6 +1,5 @@
 """Sphinx configuration: `python -m sphinx -W doc doc/_build/html` builds the site."""
 
-import logging
 import os
 import warnings
 
@@ -41,11 +40,6 @@ if os.environ.get("READTHEDOCS"):
         "sklearn": ("https://scikit-learn.org/stable", None),
         "matplotlib": ("https://matplotlib.org/stable", None),
     }
-# The guide names pages of parts that a checkout may lack; Sphinx gives that warning no
-# type to suppress it by.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(
-    lambda record: "glob pattern" not in str(record.msg)
-)
 linkcheck_ignore = [r"https?://"]
 
 # ---------------------------------------------------------------------- markup

@@ -15,8 +15,6 @@ it must reject almost all at a threshold that loses one digit in fifty.
 
 # %%
 # Half of the digits to train, a quarter to set the threshold, a quarter to test.
-import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -92,11 +90,6 @@ for axis, (image, label) in zip(axes, pictures, strict=True):
     axis.axis("off")
 right.suptitle("above: least likely test digits; below: dreams", fontsize=9)
 
-if "sphinx_gallery" not in sys.modules:
-    path = Path("results") / "classifier.png"
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=100)
-    print(f"figure saved to {path}")
 plt.show()
 
 # %%

@@ -17,8 +17,6 @@ machine is must tell where it errs.
 
 # %%
 # Train on 1,500 digits, and hide the lower halves of the rest.
-import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,11 +68,6 @@ for line, (name, images) in zip(axes, rows.items(), strict=True):
     line[0].set_ylabel(name, rotation=0, ha="right", va="center")
 figure.suptitle("The lower half, given the upper one")
 
-if "sphinx_gallery" not in sys.modules:
-    path = Path("results") / "filling_in.png"
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=100)
-    print(f"figure saved to {path}")
 plt.show()
 
 # %%

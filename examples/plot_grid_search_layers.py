@@ -14,8 +14,6 @@ of the images, others for one in a hundred.
 
 # %%
 # The pipeline and the grid. Parameters of a step carry its name.
-import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -71,9 +69,4 @@ axis.set_title("Accuracy of a logistic regression on the codes")
 figure.colorbar(image, label="mean over 3 folds")
 figure.tight_layout()
 
-if "sphinx_gallery" not in sys.modules:
-    path = Path("results") / "grid_search_layers.png"
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=100)
-    print(f"heat map saved to {path}")
 plt.show()

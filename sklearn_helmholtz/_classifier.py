@@ -1,4 +1,4 @@
-"""The generative classifier: a machine a class, prediction by Bayes' rule.
+"""The generative classifier: one machine per class, prediction by Bayes' rule.
 
 Longer than most modules here, for its docstrings.
 """

@@ -275,7 +275,8 @@ class HelmholtzMachine(
         Only with `early_stopping`.
 
     n_iter_ : int
-        Epochs done by the last fit and its warm starts.
+        Epochs done by the last fit and its warm starts, and passes of
+        :meth:`partial_fit` since.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -1221,7 +1222,7 @@ class HelmholtzMachine(
         """Estimate log p(x) of rows by annealed importance sampling.
 
         Chains lead hidden states from the first layer's recognised means to the
-        posterior, in many small steps [7]_. The log of the mean of their weights is
+        posterior, in many small steps [9]_. The log of the mean of their weights is
         a lower bound of log p(x) in expectation, as :meth:`log_likelihood` is. It
         costs `n_temperatures` times `n_moves` what a particle does, and is the
         tighter one where the recognition network is far from the posterior: where
@@ -1270,7 +1271,7 @@ class HelmholtzMachine(
 
         References
         ----------
-        .. [7] R. M. Neal, "Annealed importance sampling", Statistics and Computing
+        .. [9] R. M. Neal, "Annealed importance sampling", Statistics and Computing
            11 (2001) 125-139.
 
         Examples
