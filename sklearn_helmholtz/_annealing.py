@@ -14,6 +14,7 @@ import numpy as np
 from ._belief_network import Scratch, down_pass, up_means
 from ._likelihood import estimate_in_blocks, pool
 from ._moves import Chain, prior_logits
+from ._parallel import raise_if_unwanted
 from ._random import RowStream, row_keys
 from ._units import threshold
 
@@ -88,6 +89,7 @@ def annealed_log_weights(machine, x, n_temperatures, n_moves, rng):
     path = _Path(machine, x, np.log(means / (1 - means)), rng)
     total = path.log_ratio().astype(np.float64)
     for step in range(1, n_temperatures):
+        raise_if_unwanted()
         path.move(step / n_temperatures, n_moves)
         total += path.log_ratio()
     return total / n_temperatures

@@ -31,6 +31,7 @@ import numpy as np
 from ._belief_network import Scratch, down_pass
 from ._likelihood import weigh
 from ._numerics import normalised_weights
+from ._parallel import raise_if_unwanted
 from ._random import choose, uniforms
 
 
@@ -89,6 +90,7 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
         dream, *hidden = _dream(machine, len(x), rng)
         x = np.where(missing, dream, x)
     while True:
+        raise_if_unwanted()
         jumped = np.where(missing, _dream(machine, len(x), rng)[0], x)
         x, hidden = _jump(machine, jumped, x, hidden, missing, rng, n_particles)
         if visible.units.factorial:

@@ -21,6 +21,7 @@ import numpy as np
 
 from ._belief_network import work_of
 from ._numerics import log_sum_exp
+from ._parallel import raise_if_unwanted
 from ._random import FULL_RANGE, RowNoise, as_noise, row_keys
 from ._units import threshold, threshold_level
 
@@ -201,6 +202,7 @@ def pool(weigh_some, n_rows, n_particles):
     step = max(1, BLOCK_STATES // n_rows)
     running = None
     for start in range(0, n_particles, step):
+        raise_if_unwanted()
         particles = range(start, min(start + step, n_particles))
         running = _merge(running, _without_nan(weigh_some(particles)))
     top, total, squares, plain = running

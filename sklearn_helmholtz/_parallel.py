@@ -192,7 +192,7 @@ class Workers:
 
         Unless there is so little work, in multiplications, that one thread does it
         sooner. After an error or an interrupt each thread ends with the block that it
-        has in work.
+        has in work, or at the next :func:`raise_if_unwanted`.
         """
         n_threads = 1 if work < _LITTLE_WORK else min(self.n_threads, len(blocks))
         stop = threading.Event()
@@ -239,16 +239,42 @@ def run_in_turn(calls):
     return [call() for call in calls]
 
 
+class _Block(threading.local):
+    """What tells this thread that nobody will ask for the block that it has in work."""
+
+    stop: threading.Event | None = None
+
+
+_block = _Block()
+
+
+class Unwanted(Exception):
+    """Work ends here, as it has failed elsewhere; that is what the caller hears of."""
+
+
+def raise_if_unwanted():
+    """Raise `Unwanted` in a block of work that has failed elsewhere.
+
+    For loops that may take seconds: an interrupt waits for every thread.
+    """
+    if _block.stop is not None and _block.stop.is_set():
+        raise Unwanted
+
+
 def _for_each(function, blocks, stop):
     """Call function on one block after another, until one fails here or elsewhere."""
+    before, _block.stop = _block.stop, stop
     try:
         for block in blocks:
-            if stop.is_set():
-                return
+            raise_if_unwanted()
             function(block)
+    except Unwanted:
+        return
     except BaseException:
         stop.set()
         raise
+    finally:
+        _block.stop = before
 
 
 #: To start a thread takes as long as so many multiplications of float32.

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import threadpoolctl
+from helpers import binary_rows
 
-from sklearn_helmholtz import _parallel
+from sklearn_helmholtz import HelmholtzMachine, _parallel
 from sklearn_helmholtz._parallel import one_blas_thread, sharing_threads, workers
 
 
@@ -176,6 +177,49 @@ def test_interrupts_while_the_caller_waits_end_the_others_after_their_block(
         with pytest.raises(KeyboardInterrupt):
             team.map_blocks(work, range(20))
         assert others == [0]
+
+
+def test_a_long_block_ends_where_it_asks_whether_it_is_wanted():
+    begun, n_asked = threading.Event(), 0
+
+    def work(block):
+        nonlocal n_asked
+        if block == 1:
+            assert begun.wait(20)
+            raise RuntimeError("block 1")
+        while True:
+            begun.set()
+            _parallel.raise_if_unwanted()
+            n_asked += 1
+
+    with workers(2) as team, pytest.raises(RuntimeError, match="block 1"):
+        team.map_blocks(work, range(20))
+    _parallel.raise_if_unwanted()  # elsewhere all is wanted
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("impute", {"n_iter": 10**6}),
+        ("annealed_log_likelihood", {"n_temperatures": 10**6}),
+        ("log_likelihood", {"n_samples": 10**8}),
+    ],
+)
+def test_a_signal_ends_what_would_take_hours(method, options):
+    X = binary_rows(600, 4)
+    machine = HelmholtzMachine((3,), max_iter=1, n_jobs=2, random_state=0).fit(X)
+    X[0, 0] = np.nan if method == "impute" else 0
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(
+        0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)
+    )
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            getattr(machine, method)(X, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
