@@ -4,13 +4,16 @@ Statistical tests have fixed seeds and a level of four standard errors.
 """
 
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
+import oracles
 import pytest
-from helpers import MACHINES, binary_rows, random_machine, some_rows
+from helpers import MACHINES, binary_rows, plain, random_machine, some_rows, stream
+from scipy.stats import chisquare
 
 from sklearn_helmholtz import HelmholtzMachine
-from sklearn_helmholtz._annealing import annealed_log_weights, annealed_rows
+from sklearn_helmholtz._annealing import _Path, annealed_log_weights, annealed_rows
 from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._likelihood import exact_log_likelihood
 from sklearn_helmholtz._parallel import workers
@@ -134,3 +137,38 @@ def test_memory_grows_neither_with_chains_nor_with_rows():
     few = peak(512, 4)
     assert peak(64, 600) < 2 * few
     assert peak(2000, 4) < 2 * few + 2000 * 3 * 8
+
+
+@pytest.mark.parametrize("sizes", [(4, 2, 2), (3, 2, 2, 2)])
+def test_moves_leave_every_distribution_of_the_path_as_it_is(sizes):
+    """Of chains from p(x, s)^power start(s)^(1 - power): chi-square, level 1e-3."""
+    machine, power, n_chains = random_machine(sizes, seed=5, scale=2.0), 0.3, 40_000
+    x, guide = some_rows(machine, n_rows=1)[0], np.array([0.5, -1.0])
+    states, chances = on_the_path(plain(machine), x, guide, power)
+    drawn = np.random.default_rng(0).choice(len(states), size=n_chains, p=chances)
+    rng = stream()
+    path = _Path(machine, np.tile(x, (n_chains, 1)), np.tile(guide, (n_chains, 1)), rng)
+    path.states[1:] = [
+        np.array([states[place][level] for place in drawn])
+        for level in range(len(sizes) - 1)
+    ]
+    path.move(power, 5)
+    order = {tuple(np.concatenate(each)): place for place, each in enumerate(states)}
+    moved = np.concatenate(path.states[1:], axis=1)
+    seen = np.bincount([order[tuple(row)] for row in moved], minlength=len(states))
+    assert chisquare(seen, chances * n_chains).pvalue > 1e-3
+
+
+def on_the_path(machine, x, guide, power):
+    """Return all hidden states and their chances on the way from the start to p."""
+    states = oracles.hidden_states(machine)
+    log_p = []
+    for hidden in states:
+        # The start: the guide's first layer below a dream of the others.
+        start = oracles.log_bernoulli(hidden[0], guide)
+        for level, (child, parent) in enumerate(pairwise([*hidden[1:], None]), start=2):
+            logits = oracles.linear(parent, *machine["generative"][level])
+            start += oracles.log_bernoulli(child, logits)
+        joint = oracles.log_joint(machine, x, hidden)
+        log_p.append(power * joint + (1 - power) * start)
+    return states, np.exp(np.array(log_p) - oracles.log_sum(log_p))

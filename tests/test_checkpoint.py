@@ -283,11 +283,21 @@ def test_a_fit_that_diverged_at_once_may_be_resumed_with_a_smaller_rate(rule, tm
     assert machine.components_.any()
 
 
-def test_epochs_without_improvement_count_by_the_present_rule(tmp_path):
-    machine = HelmholtzMachine(**SMALL | {"max_iter": 40}, learning_rate=1e-9)
+def test_epochs_without_improvement_count_from_the_last_change_of_the_rule(tmp_path):
+    # With tol=1 none of them improves: 20 of a patience of 30, and then 25 of 25.
+    settings = SMALL | {"max_iter": 60, "tol": 1.0, "n_iter_no_change": 30}
+    machine = HelmholtzMachine(**settings, learning_rate=1e-9)
     machine = broken_off(machine, binary_rows(), tmp_path / "machine.pickle", 20)
-    machine.set_params(tol=1.0, n_iter_no_change=5).resume(binary_rows())
-    assert machine.n_iter_ == 25
+    machine.set_params(n_iter_no_change=25).resume(binary_rows())
+    assert machine.n_iter_ == 45
+
+
+def test_rows_of_another_number_are_other_rows(tmp_path):
+    # All rows are alike, so that the 1,000 that are compared are the same.
+    X = np.ones((3000, 4))
+    machine = broken_off(HelmholtzMachine(**SMALL), X, tmp_path / "machine.pickle", 2)
+    with pytest.raises(ValueError, match="X differs"):
+        machine.resume(X[:2000])
 
 
 #: Trains with checkpoints, slowly, as the one that is killed.

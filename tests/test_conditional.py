@@ -11,7 +11,9 @@ from scipy.stats import chisquare, kstest, norm
 from sklearn.datasets import load_digits
 
 from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._belief_network import Layer
 from sklearn_helmholtz._conditional import completions, fill_in
+from sklearn_helmholtz._units import Bernoulli
 
 LEVEL = 1e-3
 N_CHAINS = 8000
@@ -214,3 +216,26 @@ def test_half_a_digit_is_filled_in_better_than_by_the_mean():
     error = np.square(filled - test)[:, 32:].mean()
     by_mean = np.square(train.mean(axis=0) - test)[:, 32:].mean()
     assert error < 0.8 * by_mean
+
+
+def test_jump_does_not_look_at_the_present_filling():
+    """Recognition that would give the present state away: chi-square."""
+
+    def layer(weights, bias):
+        return Layer(np.array(weights), np.array(bias), Bernoulli())
+
+    machine = random_machine((4, 1))._replace(
+        generative=(
+            layer([[-6.0, 0.0, 0.0, -6.0]], [4.0, 0.0, 0.0, 4.0]),
+            layer(np.zeros((0, 1)), [-0.5]),
+        ),
+        recognition=(layer([[2.25], [0.0], [0.0], [2.25]], [-0.6]),),
+    )
+    table = joint_table(plain(machine))
+    states, chances = list(table), np.array(list(table.values()))
+    places = np.random.default_rng(0).choice(len(states), size=N_CHAINS, p=chances)
+    rows, missing = tiled()
+    rows[missing] = np.ravel([states[place][0] for place in places])
+    hidden = [np.array([states[place][1][0] for place in places])]
+    drawn, _ = next(completions(machine, rows, missing, stream(1), 2, hidden=hidden))
+    assert p_value(drawn, missing_table(plain(machine))) > LEVEL

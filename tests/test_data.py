@@ -215,3 +215,21 @@ def test_integers_and_booleans_are_float64_rows(dtype):
     np.testing.assert_array_equal(
         parameters(machine), parameters(HelmholtzMachine(**SMALL).fit(X))
     )
+
+
+def test_machine_of_shared_weights_starts_at_the_means_layer_by_layer():
+    X = np.random.default_rng(0).random((50, 6))
+    machine = initial_machine(
+        Rows(X), "bernoulli", [7, 3], 0.1, np.random.default_rng(0), shared=True
+    )
+    means = (X.sum(axis=0) + 1) / 52, np.full(7, 0.1)
+    for layer, mean in zip(machine.generative[:-1], means, strict=True):
+        logits = layer.logits(np.full((1, len(layer.weights)), 0.1))[0]
+        np.testing.assert_allclose(1 / (1 + np.exp(-logits)), mean)
+
+
+def test_variances_start_at_the_rows_and_one_of_spread_one():
+    X = np.random.default_rng(0).normal(size=(9, 2)) * [0.1, 3.0]
+    machine = initial_machine(Rows(X), "gaussian", [2], 0.1, np.random.default_rng(0))
+    squares = np.square(X - X.mean(axis=0)).sum(axis=0)
+    np.testing.assert_allclose(machine.generative[0].units.variance, (squares + 1) / 10)

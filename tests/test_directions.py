@@ -7,7 +7,7 @@ import oracles
 import pytest
 from helpers import plain, random_machine, stream
 
-from sklearn_helmholtz._belief_network import Layer, Machine, Scratch
+from sklearn_helmholtz._belief_network import Layer, Machine, Scratch, down_pass
 from sklearn_helmholtz._directions import Centred, Gradient, Natural, Plain
 from sklearn_helmholtz._learning_rules import Regression, sleep
 from sklearn_helmholtz._penalties import Fixed
@@ -357,3 +357,35 @@ def test_curvature_that_overflowed_gives_no_number():
         each = each._replace(parent=each.parent * np.inf)
         step = natural_step([each], layer)
     assert np.isnan(step.weights).all()
+
+
+def test_natural_direction_is_damped_on_both_sides():
+    each, layer = informed_regression(n_rows=60)
+    step = natural_step([each], layer, damping=0.1)
+    joint = np.column_stack([np.ones(60), each.parent])
+    weight = each.information.mean(axis=1)
+    moments = (joint.T * weight) @ joint / weight.sum() + 0.1 * np.eye(6)
+    information = each.information.sum(axis=0) + 0.1
+    expected = np.linalg.solve(moments, joint.T @ each.residual) / information
+    np.testing.assert_allclose(np.vstack([step.bias, step.weights]), expected)
+
+
+def test_centres_start_at_the_mean_states_of_dreams_without_weights():
+    machine = random_machine((4, 3, 2), lateral=True, autoregressive=True)
+    for network in machine:
+        for layer in network:
+            layer.weights[...] = 0
+    machine.autoregressive[0].bias[...] = 0
+    states = down_pass(machine.top_down, 40_000, stream(), Scratch(float))
+    means = [layer.mean(axis=0) for layer in states]
+    expected = {
+        "generative": [*means[1:], []],
+        "recognition": means[:-1],
+        "lateral": means[1:],
+        "autoregressive": means[:1],
+    }
+    found = Centred.initial_averages(machine)
+    for network, centres in expected.items():
+        for one, other in zip(found[network], centres, strict=True):
+            # Five standard errors are 5 * 0.5 / sqrt(40,000).
+            np.testing.assert_allclose(one, other, atol=0.0125)

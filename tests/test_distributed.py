@@ -286,3 +286,11 @@ def test_curves_are_those_of_fit_whatever_the_score(client):
         for n in (1, 7)
     ]
     assert curves[0] == curves[1]
+
+
+def test_every_row_is_seen_in_every_epoch(client):
+    X = binary_rows(130, 5)
+    machine = HelmholtzMachine((3,), max_iter=2, batch_size=40, random_state=0)
+    blocks = da.from_array(X, chunks=((70, 60), 5))
+    # 130 rows are four minibatches of up to 40.
+    assert fit_distributed(machine, blocks, client)._n_steps == 2 * 4

@@ -4,6 +4,7 @@ import re
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._parallel import one_blas_thread, workers
+from sklearn_helmholtz._watch import Watch
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 5, "random_state": 0}
 
@@ -476,3 +478,19 @@ def test_no_learning_rate_is_too_small(dtype):
     still = HelmholtzMachine(**SMALL, learning_rate=1e-20).fit(X)
     for one, other in zip(parameters(machine), parameters(still), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-15)
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_epochs_are_held_against_the_best_of_all(keep_best):
+    state = SimpleNamespace(is_sound=lambda: True)
+    watch = Watch(state, keep_best=keep_best)
+    watch._spare = SimpleNamespace(take=lambda other: None)
+    watch.stop_when(tol=0.0, patience=3, most_epochs=9)
+    energies, kept = [5.0, 1.0, 3.0, 2.0, 1.5], []
+    while not watch.is_over:
+        watch.secure()
+        energy = energies[watch.n_epochs]
+        watch.record(lambda energy=energy: (energy, energy))
+        kept.append(watch.kept is state)
+    assert watch.n_epochs == 5
+    assert kept == ([True, True, False, False, False] if keep_best else [True] * 5)

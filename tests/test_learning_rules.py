@@ -342,6 +342,41 @@ def test_shares_are_factors_of_the_recognition_updates(n_particles):
         np.testing.assert_allclose(found[key], 0.7 * residual)
 
 
+def test_share_is_a_factor_of_what_a_moved_particle_teaches_recognition():
+    machine, x = random_machine((4, 3, 2)), np.eye(6, 4)
+    found, expected = (
+        updates(
+            ReweightedWakeSleep(3, share, 1.0, n_moves=2).wake(
+                machine, x, stream(), Scratch(float), 1 / 6
+            )
+        )
+        for share in (0.3, 1.0)
+    )
+    assert set(found) == set(expected)
+    for key, residual in expected.items():
+        factor = 0.3 if key[0] == "recognition" else 1.0
+        np.testing.assert_allclose(found[key], factor * residual)
+
+
+def test_contrast_teaches_the_generative_network_as_wake_does():
+    machine, x = random_machine((4, 3, 2)), np.eye(5, 4)
+    found, expected = (
+        updates(phase(machine, x, stream(), Scratch(float), 0.2))
+        for phase in (contrast, wake)
+    )
+    for key, residual in expected.items():
+        np.testing.assert_array_equal(found[key], residual)
+
+
+@pytest.mark.parametrize("autoregressive", [False, True])
+def test_regressions_that_teach_one_linear_mean_are_counted(autoregressive):
+    machine = random_machine((4, 3, 2), gaussian=True, autoregressive=autoregressive)
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    for each in wake(machine, x, stream(), Scratch(float), 0.2):
+        expected = 1 + autoregressive if each.layer == 0 else 0
+        assert each.linear == expected
+
+
 @pytest.mark.parametrize("n_particles", [1, 2, 5])
 def test_phase_without_a_share_leaves_the_recognition_network_alone(n_particles):
     rule = ReweightedWakeSleep(n_particles, 0.0, 0.0)

@@ -118,7 +118,7 @@ def test_gaussian_visible_units_are_left_without_priors():
 # ------------------------------------------------------------------- what it does
 
 
-def learned(machine, x, n_rows, share=1.0):
+def learned(machine, x, n_rows=40, share=1.0):
     penalty = Evidence(initial_scales(machine), n_rows, share)
     penalty.learn(machine, measure(machine, x))
     return penalty
@@ -240,3 +240,44 @@ def test_scales_are_fitted_whatever_the_penalty_and_go_on_with_a_warm_start():
     assert [len(scales) for scales in machine._scales["generative"]] == sizes
     machine.set_params(alpha="evidence", warm_start=True).fit(X)
     assert all(np.all(scales != 1) for scales in machine._scales["generative"][:-1])
+
+
+@pytest.mark.parametrize("make", [lambda machine, x: Fixed(0.3), learned])
+def test_pull_is_a_pull_on_so_many_times_the_gradient(make):
+    machine, x = random_machine((5, 3)), binary_rows(20, 5)
+    penalty, weights = make(machine, x), machine.generative[0].weights
+    pulls = np.zeros((2, *weights.shape))
+    for gain, gradient in zip((1.0, 0.2), pulls, strict=True):
+        penalty.pull("generative", 0, weights, gradient, gain)
+    assert pulls[0].all()
+    np.testing.assert_allclose(pulls[1], 0.2 * pulls[0])
+
+
+@pytest.mark.parametrize("make", [lambda machine, x: Fixed(0.3), learned])
+def test_strength_is_the_most_that_small_weights_are_drawn_by(make):
+    machine, x = random_machine((5, 3)), binary_rows(20, 5)
+    penalty, small = make(machine, x), np.full((3, 5), 1e-6)
+    gradient = np.zeros_like(small)
+    penalty.pull("generative", 0, small, gradient)
+    found = penalty.strength("generative", 0) * np.ones(3)
+    np.testing.assert_allclose(-gradient / small, np.tile(found[:, None], 5))
+
+
+def test_scales_of_visible_units_are_those_of_what_they_send_to_later_ones():
+    machine, x = random_machine((5, 3), autoregressive=True), binary_rows(20, 5)
+    found = learned(machine, x).scales["autoregressive"][0]
+    weights = machine.autoregressive[0].weights
+    information, variance = measure(machine, x)["autoregressive", 0].curvature()
+    for unit in range(5):
+        after, one = slice(unit + 1, None), np.ones(1)
+        curvature = np.outer(40 * variance[unit], information[after])
+        squares = expected_squares(weights[[unit], after], curvature, one)
+        sent = np.ones((1, 4 - unit), dtype=bool)
+        np.testing.assert_allclose(found[unit], next_scales(squares, one, sent)[0])
+
+
+def test_scales_of_units_that_send_nothing_end_at_the_smallest():
+    scales = np.ones(1)
+    for _ in range(500):
+        scales = next_scales(np.zeros((1, 300)), scales, np.ones((1, 300), bool))
+    assert scales[0] == pytest.approx(1 / 30)

@@ -44,6 +44,7 @@ SETTINGS = {
     "n_particles": st.integers(1, 20),
     "wake_share": usual_or_any([0, 0.5, 1, 3], 0, 1e300),
     "sleep_share": usual_or_any([0, 0.5, 1, 3], 0, 1e300),
+    "n_moves": st.integers(0, 3),
     "lateral": st.booleans(),
     "autoregressive": st.booleans(),
     "direction": st.sampled_from(["plain", "centred", "natural"]),
@@ -146,6 +147,9 @@ def every_method_is_finite(machine, X):
     assert_finite(results_of(machine, X), machine)
 
 
+DENSITIES = "score_samples", "score", "log_likelihood", "annealed", "exact"
+
+
 def assert_finite(results, machine):
     """Assert that there is no NaN and no infinity.
 
@@ -154,7 +158,7 @@ def assert_finite(results, machine):
     """
     far_off = machine.early_stopping and machine.visible_ == "gaussian"
     for name, result in results.items():
-        if far_off and name in ("score_samples", "score", "log_likelihood", "exact"):
+        if far_off and name in DENSITIES:
             result = np.maximum(result, np.finfo(float).min)
         assert np.isfinite(result).all(), name
 
@@ -166,8 +170,12 @@ def results_of(machine, X):
     )
     assert ((size == 0) == (log_likelihood == -np.inf)).all()
     assert ((size == 0) | (size >= 1 - 1e-9) & (size <= 7 + 1e-9)).all()
+    dense = X.toarray() if sp.issparse(X) else X
+    holes = np.where(np.arange(X.shape[1]) % 2, np.nan, dense)
     results = {
         "transform": machine.transform(X),
+        "annealed": machine.annealed_log_likelihood(X, 2, 5, 1),
+        "impute": machine.impute(holes, n_iter=2, n_particles=2, random_state=0),
         "reconstruct": machine.reconstruct(X),
         "score_samples": machine.score_samples(X),
         "score": machine.score(X),

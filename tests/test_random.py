@@ -192,3 +192,12 @@ def test_generators_differ_among_themselves_and_repeat_with_the_seed():
     random_state = np.random.RandomState(0)
     first, second = (make_generators(random_state, 1)[0] for _ in range(2))
     assert first.integers(2**60) != second.integers(2**60)
+
+
+def test_rows_that_differ_by_less_than_the_grid_share_their_noise_and_no_others():
+    X = np.random.default_rng(0).integers(-16 * 1024, 16 * 1024, (40, 5)) / 1024
+    near, far = X.copy(), X.copy()
+    near[:, 3] += 0.4 / 1024
+    far[:, 3] += 1 / 1024
+    np.testing.assert_array_equal(row_keys(near), row_keys(X))
+    assert (row_keys(far) != row_keys(X)).all()
