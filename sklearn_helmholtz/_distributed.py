@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._atomic import AllOrNothing
 from ._fitted import attributes, machine_of
-from ._fitting import DIVERGED, MONITOR_ROWS, AllOrNothing
+from ._fitting import DIVERGED, MONITOR_ROWS
 from ._learning_rules import Lane
 from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
 from ._penalties import joint, measure
-from ._training import TrainingState
+from ._state import TrainingState
 
 
 class Sums(NamedTuple):

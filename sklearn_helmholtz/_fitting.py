@@ -21,7 +21,7 @@ from ._fitted import attributes, new_memory, new_state, state_of
 from ._learning_rules import LEARNING_RULES
 from ._likelihood import BLOCK_STATES, estimate_rows
 from ._optimizers import OPTIMIZERS, SCHEDULES, apply
-from ._parallel import finish, run_in_turn, workers
+from ._parallel import run_in_turn, workers
 from ._penalties import Evidence, Fixed, joint, measure, share_of_evidence
 from ._random import make_generators
 from ._start import initial_machine, visible_kind
@@ -550,34 +550,3 @@ def _fingerprint(X):
 def _spread(n_rows):
     """Return up to 1,000 positions spread over n_rows."""
     return np.linspace(0, n_rows - 1, min(n_rows, MONITOR_ROWS)).astype(int)
-
-
-class AllOrNothing:
-    """Context that leaves the estimator as it was if its block raises.
-
-    Training works on copies, so the attributes' bindings are all there is to
-    restore, and the place in the stream of a RandomState that was handed in.
-
-    No generator: one whose end an interrupt cuts off would take everything back
-    whenever it is collected.
-    """
-
-    def __init__(self, estimator):
-        self.estimator = estimator
-        self.before = dict(vars(estimator))
-        random_state = estimator.random_state
-        is_stream = isinstance(random_state, np.random.RandomState)
-        self.place = random_state.get_state() if is_stream else None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if kind is not None:
-            finish(self._restore)
-
-    def _restore(self):
-        vars(self.estimator).clear()
-        vars(self.estimator).update(self.before)
-        if self.place is not None:
-            self.estimator.random_state.set_state(self.place)

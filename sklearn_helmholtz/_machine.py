@@ -23,15 +23,17 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._annealing import annealed_rows
+from ._atomic import AllOrNothing
 from ._belief_network import down_mean, down_pass, up_means, work_of
 from ._conditional import fill_in
 from ._data import Rows, blocks
 from ._directions import DIRECTIONS
+from ._enumeration import exact_log_likelihood
 from ._fitted import machine_of
-from ._fitting import AllOrNothing, Fitting
+from ._fitting import Fitting
 from ._input import read, refuse_hidden_values
 from ._learning_rules import LEARNING_RULES
-from ._likelihood import estimate_rows, exact_log_likelihood
+from ._likelihood import estimate_rows
 from ._optimizers import OPTIMIZERS, SCHEDULES
 from ._parallel import workers
 from ._random import Stream, make_generators

@@ -130,3 +130,13 @@ def normalised_weights(log_weights, axis):
     weights = np.exp(log_weights - log_weights.max(axis=axis, keepdims=True))
     weights /= weights.sum(axis=axis, keepdims=True)
     return weights
+
+
+def without_nan(log_prob):
+    """Return log-probabilities, -inf in place of NaN.
+
+    All parameters are finite. So NaN comes of a row that is so far off that logits, or
+    its distance, overflow: there is no density.
+    """
+    log_prob[np.isnan(log_prob)] = -np.inf
+    return log_prob

@@ -8,9 +8,10 @@ import pytest
 from helpers import plain, random_machine, stream
 
 from sklearn_helmholtz._belief_network import Layer, Machine, Scratch
-from sklearn_helmholtz._directions import Centred, Gradient, Natural, Plain
-from sklearn_helmholtz._learning_rules import Regression, sleep
+from sklearn_helmholtz._directions import Centred, Natural, Plain
+from sklearn_helmholtz._gradient import Gradient
 from sklearn_helmholtz._penalties import Fixed
+from sklearn_helmholtz._phases import Regression, sleep
 from sklearn_helmholtz._units import Bernoulli
 
 

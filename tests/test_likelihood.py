@@ -8,14 +8,14 @@ import oracles
 import pytest
 from helpers import MACHINES, plain, random_machine, share_all_work, some_rows
 
-from sklearn_helmholtz import HelmholtzMachine, _likelihood
+from sklearn_helmholtz import HelmholtzMachine, _enumeration, _likelihood
 from sklearn_helmholtz._belief_network import Layer
 from sklearn_helmholtz._data import Rows
+from sklearn_helmholtz._enumeration import exact_log_likelihood
 from sklearn_helmholtz._likelihood import (
     draw,
     estimate,
     estimate_rows,
-    exact_log_likelihood,
     log_weights,
     steady,
 )
@@ -58,7 +58,7 @@ def test_enumeration_takes_as_many_exponentials_of_logits_for_any_rows(monkeypat
         return softplus_sum(a)
 
     monkeypatch.setattr("sklearn_helmholtz._units.softplus_sum", counted)
-    monkeypatch.setattr(_likelihood, "BLOCK_PAIRS", 16)  # 8 rows at once
+    monkeypatch.setattr(_enumeration, "BLOCK_PAIRS", 16)  # 8 rows at once
     machine = random_machine((6, 4, 2))
     for n_rows in (1, 50):
         taken.append(0)

@@ -7,9 +7,10 @@ from scipy.special import gammaln
 
 from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._directions import DIRECTIONS
+from sklearn_helmholtz._enumeration import exact_log_likelihood
 from sklearn_helmholtz._fitted import new_state
 from sklearn_helmholtz._learning_rules import LEARNING_RULES
-from sklearn_helmholtz._likelihood import estimate_rows, exact_log_likelihood
+from sklearn_helmholtz._likelihood import estimate_rows
 from sklearn_helmholtz._optimizers import SGD, apply
 from sklearn_helmholtz._parallel import run_in_turn, workers
 from sklearn_helmholtz._penalties import Evidence, Fixed, measure

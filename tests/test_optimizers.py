@@ -5,9 +5,10 @@ import pytest
 from helpers import random_machine
 
 from sklearn_helmholtz._belief_network import Layer, Scratch
-from sklearn_helmholtz._directions import Gradient, Plain
-from sklearn_helmholtz._learning_rules import Regression
+from sklearn_helmholtz._directions import Plain
+from sklearn_helmholtz._gradient import Gradient
 from sklearn_helmholtz._optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, apply
+from sklearn_helmholtz._phases import Regression
 from sklearn_helmholtz._units import Gaussian
 
 #: Layers of one block of values and of several.

@@ -16,12 +16,12 @@ from sklearn_helmholtz._fitted import new_state
 from sklearn_helmholtz._learning_rules import (
     LEARNING_RULES,
     Lane,
-    Regression,
     ReweightedWakeSleep,
 )
 from sklearn_helmholtz._optimizers import SCHEDULES, SGD, apply
 from sklearn_helmholtz._parallel import run_in_turn
 from sklearn_helmholtz._penalties import Fixed
+from sklearn_helmholtz._phases import Regression
 from sklearn_helmholtz._random import make_generators
 from sklearn_helmholtz._training import Step, epochs, minibatches
 from sklearn_helmholtz._watch import Watch
