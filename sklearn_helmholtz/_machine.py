@@ -613,21 +613,6 @@ class HelmholtzMachine(
             name = type(self).__name__
             assert_all_finite(rows.X, estimator_name=name, input_name="X")
 
-    def _layer_sizes(self):
-        """Return hidden_layer_sizes as a list."""
-        sizes = np.atleast_1d(self.hidden_layer_sizes)
-        whole = np.issubdtype(sizes.dtype, np.integer)
-        if sizes.ndim != 1 or not sizes.size or not whole:
-            raise ValueError(
-                "hidden_layer_sizes must be one or more integers, got "
-                f"{self.hidden_layer_sizes!r}."
-            )
-        if (sizes < 1).any():
-            raise ValueError(
-                f"hidden_layer_sizes must be > 0, got {self.hidden_layer_sizes!r}."
-            )
-        return sizes.tolist()
-
     def _in_units(self, rows, *, training=True):
         """Return rows of plain data in the machine's units.
 
@@ -666,16 +651,6 @@ class HelmholtzMachine(
         if self.code == "all":
             return layers
         return [layers[-1 if self.code == "top" else self.code]]
-
-    def _check_code(self, n_layers):
-        """Raise if `code`, which may change after a fit, names none of so many."""
-        if self.code in ("all", "top"):
-            return
-        if not isinstance(self.code, Integral) or not -n_layers <= self.code < n_layers:
-            raise ValueError(
-                f"code={self.code!r} is neither 'all' nor 'top', and not the index of "
-                f"a hidden layer: there are {n_layers}."
-            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

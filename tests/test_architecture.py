@@ -10,7 +10,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sklearn_helmholtz"
 MODULES = sorted(path.stem for path in PACKAGE.glob("_[a-z]*.py"))
 #: The only modules that know scikit-learn.
-FACES = {"_displays", "_classifier", "_machine", "_fitting", "_input", "_random"}
+FACES = {
+    "_displays",
+    "_classifier",
+    "_machine",
+    "_fitting",
+    "_settings",
+    "_input",
+    "_random",
+}
 
 
 def order():

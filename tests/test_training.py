@@ -9,7 +9,7 @@ from helpers import binary_rows, parameters, random_machine, share_all_work
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
-from sklearn_helmholtz import HelmholtzMachine, _fitting
+from sklearn_helmholtz import HelmholtzMachine, _settings
 from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._directions import Plain
 from sklearn_helmholtz._fitted import new_state
@@ -322,7 +322,7 @@ def test_auto_is_the_rate_that_the_docstring_names(settings, rate):
 
 @pytest.mark.parametrize("rule", LEARNING_RULES)
 def test_auto_is_the_penalty_that_the_docstring_names(rule, monkeypatch):
-    monkeypatch.setattr(_fitting, "share_of_evidence", lambda machine, n_rows: 1.0)
+    monkeypatch.setattr(_settings, "share_of_evidence", lambda machine, n_rows: 1.0)
     X = binary_rows()
     penalty = 3e-4 if rule == "contrastive-divergence" else "evidence"
     auto, named, other = (
