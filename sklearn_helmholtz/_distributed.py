@@ -121,7 +121,7 @@ def _check(X):
 
 def _fit(machine, blocks, sizes, client):
     """Fit to blocks, futures of arrays of these numbers of rows."""
-    machine._check_code(len(machine._layer_sizes()))
+    machine._check_parameters()
     first = machine._validate(blocks[0].result(), reset=True)
     with workers(1):
         state = machine._begin(first)

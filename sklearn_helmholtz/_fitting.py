@@ -90,7 +90,7 @@ class Fitting(Settings):
     def _fit(self, X, y, context, n_epochs):
         """Fit within a callback context."""
         go_on = self.warm_start and hasattr(self, "generative_coefs_")
-        self._check_code(len(self._layer_sizes()))
+        self._check_parameters()
         rows = self._validate(X, reset=not go_on)
         splitter = check_random_state(self.random_state)
         self._run(
@@ -107,7 +107,7 @@ class Fitting(Settings):
     def _finish(self, X, y, context, n_epochs):
         """Go on with an unfinished fit within a callback context."""
         watch, splitter, fingerprint, validation_fraction = self._unfinished
-        self._check_code(len(self._layer_sizes()))
+        self._check_parameters()
         self._check_goes_on(watch.kept.machine)
         if self._kept_back() != validation_fraction:
             raise ValueError(
@@ -308,7 +308,7 @@ class Fitting(Settings):
     def _partial_fit(self, X):
         """Train for one pass over rows as they come."""
         first = not hasattr(self, "generative_coefs_")
-        self._check_code(len(self._layer_sizes()))
+        self._check_parameters()
         rows = self._validate(X, reset=first)
         with workers(self.n_jobs) as team:
             state = self._begin(rows) if first else self._resume()

@@ -63,6 +63,35 @@ class Settings:
                 f"a hidden layer: there are {n_layers}."
             )
 
+    def _check_parameters(self):
+        """Raise if parameters, each of which is valid, do not go together.
+
+        Called before anything else is done, so that nothing is done in vain.
+        """
+        self._check_code(len(self._layer_sizes()))
+        if LEARNING_RULES[self.learning_rule].shares_weights:
+            self._check_sharing()
+
+    def _check_sharing(self):
+        """Raise if others do not go with a rule whose networks share their weights."""
+        if DIRECTIONS[self.direction].informed:
+            raise ValueError(
+                f"direction={self.direction!r} measures each network by itself, which "
+                f"would part the weights that learning_rule={self.learning_rule!r} "
+                "shares. Choose direction='centred' or 'plain'."
+            )
+        if self.autoregressive:
+            raise ValueError(
+                f"learning_rule={self.learning_rule!r} has no place for visible units "
+                "that see each other. Choose another rule, or autoregressive=False."
+            )
+        if self.alpha == "evidence":
+            raise ValueError(
+                "alpha='evidence' learns priors of generative weights, which "
+                f"learning_rule={self.learning_rule!r} shares with recognition. Choose "
+                "alpha='auto' or a number."
+            )
+
     def _check_goes_on(self, machine):
         """Raise if training cannot go on with a machine as the parameters are."""
         sizes = [len(layer.bias) for layer in machine.recognition]
@@ -147,23 +176,6 @@ class Settings:
         """
         rule = LEARNING_RULES[self.learning_rule]
         direction = DIRECTIONS[self.direction]
-        if rule.shares_weights and direction.informed:
-            raise ValueError(
-                f"direction={self.direction!r} measures each network by itself, which "
-                f"would part the weights that learning_rule={self.learning_rule!r} "
-                "shares. Choose direction='centred' or 'plain'."
-            )
-        if rule.shares_weights and self.autoregressive:
-            raise ValueError(
-                f"learning_rule={self.learning_rule!r} has no place for visible units "
-                "that see each other. Choose another rule, or autoregressive=False."
-            )
-        if rule.shares_weights and self.alpha == "evidence":
-            raise ValueError(
-                "alpha='evidence' learns priors of generative weights, which "
-                f"learning_rule={self.learning_rule!r} shares with recognition. Choose "
-                "alpha='auto' or a number."
-            )
         return Step(
             state,
             rows,
