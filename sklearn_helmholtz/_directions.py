@@ -138,10 +138,10 @@ def _taming(regression, parent, others=0):
     squared length bounds that; a logistic regression needs no such care, as
     its residuals are bounded.
     """
-    if not regression.linear:
+    if not regression.n_linear_parents:
         return 1
     curvature = float(np.vdot(parent, parent)) / len(parent) + others
-    largest = _LARGEST_CURVATURE / regression.linear
+    largest = _LARGEST_CURVATURE / regression.n_linear_parents
     return largest / max(curvature, largest)
 
 

@@ -20,7 +20,7 @@ from ._fitting import DIVERGED, MONITOR_ROWS
 from ._learning_rules import Lane
 from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
-from ._penalties import joint, measure
+from ._penalties import measure, pooled
 from ._state import TrainingState
 
 
@@ -134,7 +134,7 @@ def _fit(machine, blocks, sizes, client):
     for epoch in range(n_epochs):
         if step.penalty.learns and epoch:
             futures = _of_some_rows(_moments, machine, state, blocks, client)
-            step.penalty.learn(state.machine, _tree(client, futures, joint).result())
+            step.penalty.learn(state.machine, _tree(client, futures, pooled).result())
         for number in range(n_steps):
             present = client.submit(_same, _present(machine, state), pure=False)
             part = slice(number * share, (number + 1) * share)
@@ -154,7 +154,7 @@ def _fit(machine, blocks, sizes, client):
             rate = initial * schedule(done, epoch)
             _learn(step, _tree(client, futures).result(), rate)
         machine._publish(attributes(state))
-        _watch(machine, state, blocks, client)
+        _append_free_energy(machine, state, blocks, client)
     machine.n_iter_ = n_epochs
 
 
@@ -247,7 +247,7 @@ def _learn(step, sums, rate):
     step.update(mean.squares, rate)
 
 
-def _watch(machine, state, blocks, client):
+def _append_free_energy(machine, state, blocks, client):
     """Append the free energy over some rows of every block to the curve."""
     if not state.is_sound():
         raise ValueError(DIVERGED)

@@ -20,7 +20,7 @@ from ._learning_rules import LEARNING_RULES
 from ._likelihood import BLOCK_STATES, estimate_rows
 from ._optimizers import SCHEDULES
 from ._parallel import workers
-from ._penalties import joint, measure
+from ._penalties import measure, pooled
 from ._random import make_generators
 from ._settings import Settings
 from ._start import initial_machine, visible_kind
@@ -100,11 +100,11 @@ class Fitting(Settings):
             context,
             splitter if self.early_stopping else None,
             lambda part: self._watch(
-                self._resume() if go_on else self._begin(part), n_epochs
+                self._last_state() if go_on else self._begin(part), n_epochs
             ),
         )
 
-    def _finish(self, X, y, context, n_epochs):
+    def _resume_fit(self, X, y, context, n_epochs):
         """Go on with an unfinished fit within a callback context."""
         watch, splitter, fingerprint, validation_fraction = self._unfinished
         self._check_parameters()
@@ -273,7 +273,7 @@ class Fitting(Settings):
         """Let the penalty learn from some rows, a minibatch of them at a time."""
         machine = step.state.machine
         parts = [measure(machine, rows.take(p)) for p in rows.blocks(self.batch_size)]
-        step.penalty.learn(machine, reduce(joint, parts))
+        step.penalty.learn(machine, reduce(pooled, parts))
 
     def _evaluator(self, step, monitored, kept_back, team):
         """Return a function that gives the free energies of both kinds of rows."""
@@ -311,7 +311,7 @@ class Fitting(Settings):
         self._check_parameters()
         rows = self._validate(X, reset=first)
         with workers(self.n_jobs) as team:
-            state = self._begin(rows) if first else self._resume()
+            state = self._begin(rows) if first else self._last_state()
             step, rate = self._step(state, self._in_units(rows)), self._rate()
             trainer = epochs(
                 step,
@@ -363,7 +363,7 @@ class Fitting(Settings):
             machine, self._optimizer(), DIRECTIONS[self.direction], generators
         )
 
-    def _resume(self):
+    def _last_state(self):
         """Return the state that the last fit or partial_fit left."""
         state = state_of(self)
         self._check_goes_on(state.machine)

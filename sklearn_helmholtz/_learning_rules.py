@@ -49,8 +49,8 @@ class LearningRule:
     shares_weights = False
     #: Whether grey rows are better drawn to binary than taken as they are.
     resamples = True
-    #: The learning rate to start with, as a share of the direction's.
-    usual_rate = 1.0
+    #: Factor of the direction's usual learning rate.
+    rate_factor = 1.0
     #: What alpha="auto" stands for.
     usual_penalty: str | float = "evidence"
     #: Steps that max_iter="auto" takes at the least, if its most epochs allow it.
@@ -143,7 +143,7 @@ class ContrastiveDivergence(LearningRule):
 
     shares_weights = True
     resamples = False
-    usual_rate = 0.5
+    rate_factor = 0.5
     usual_penalty = 3e-4
     least_steps = 0
 

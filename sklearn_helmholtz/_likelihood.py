@@ -51,7 +51,7 @@ class Estimate(NamedTuple):
     effective_sample_size: np.ndarray
 
 
-def steady(machine):
+def in_draw_precision(machine):
     """Return the machine in the precision that its draws need.
 
     Lateral draws build on each other, so that side is in float64 throughout.
@@ -70,7 +70,7 @@ def log_weights(machine, x, first_logits, noise):
     Parameters
     ----------
     machine : Machine
-        As :func:`steady` gives it.
+        As :func:`in_draw_precision` gives it.
 
     x : ndarray of shape (n_rows, n_features)
 
@@ -166,7 +166,7 @@ def estimate(machine, x, n_particles, seed=0):
     Parameters
     ----------
     machine : Machine
-        As :func:`steady` gives it.
+        As :func:`in_draw_precision` gives it.
 
     x : ndarray of shape (n_rows, n_features)
     n_particles : int
@@ -228,7 +228,7 @@ def estimate_rows(
     block_states : int
         States that are in work at once, a thread.
     """
-    machine = steady(machine)
+    machine = in_draw_precision(machine)
 
     def score(x):
         return estimate(machine, x, n_particles, seed)

@@ -587,7 +587,7 @@ class HelmholtzMachine(
         n_left = max(n_epochs - self._unfinished.watch.n_epochs, 0)
         context = self._init_callback_context(max_subtasks=n_left)
         with AllOrNothing(self):
-            self._finish(X, y, context, n_epochs)
+            self._resume_fit(X, y, context, n_epochs)
         return self
 
     # ------------------------------------------------------ checks, attributes

@@ -70,7 +70,7 @@ def reweighted_wake(
         if index < len(machine.autoregressive):
             # All particles of a row share x, their child and here their parent.
             rest = residual.sum(0), None, information.sum(0) if informed else None
-            yield Regression("autoregressive", index, x, *rest, found.linear)
+            yield Regression("autoregressive", index, x, *rest, found.n_linear_parents)
     total = w.sum()
     mean = np.dot(w.ravel(), _flat(top)) / total
     yield prior_regression(machine, mean, total, informed)
@@ -166,7 +166,7 @@ def _weighted(layer, index, parent, residual, w, information):
     residual *= w
     if information is not None:
         information = _flat(information)
-    rest = _flat(residual), squares, information, layer.units.linear
+    rest = _flat(residual), squares, information, layer.units.n_linear_parents
     return Regression("generative", index, _flat(parent), *rest)
 
 

@@ -49,9 +49,9 @@ class Regression(NamedTuple):
     information : ndarray of the residual's shape or None
         weight * the units' Fisher information, where the direction asks for it.
 
-    linear : int
-        Where the mean is a linear function of the parent, among how many parents
-        that teach at once; else 0.
+    n_linear_parents : int
+        How many regressions teach a mean that is linear in its parents; 0 for other
+        units.
     """
 
     network: str
@@ -60,7 +60,7 @@ class Regression(NamedTuple):
     residual: np.ndarray
     squares: np.ndarray | None = None
     information: np.ndarray | None = None
-    linear: int = 0
+    n_linear_parents: int = 0
 
 
 def wake(machine, x, rng, scratch, weight, *, informed=False):
@@ -177,5 +177,5 @@ def _generative(machine, index, logits, parent, child, weight, informed):
     if layer.units.variance is not None:
         squares = weight * np.square(residual).sum(axis=0)
     residual *= weight
-    rest = residual, squares, information, layer.units.linear
+    rest = residual, squares, information, layer.units.n_linear_parents
     return Regression("generative", index, parent, *rest)

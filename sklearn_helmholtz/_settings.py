@@ -147,7 +147,7 @@ class Settings:
             return max(float(self.learning_rate), _SMALLEST_RATE)
         return OPTIMIZERS[self.optimizer].usual_rate or (
             DIRECTIONS[self.direction].usual_rate
-            * LEARNING_RULES[self.learning_rule].usual_rate
+            * LEARNING_RULES[self.learning_rule].rate_factor
         )
 
     def _optimizer(self):

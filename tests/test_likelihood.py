@@ -16,8 +16,8 @@ from sklearn_helmholtz._likelihood import (
     draw,
     estimate,
     estimate_rows,
+    in_draw_precision,
     log_weights,
-    steady,
 )
 from sklearn_helmholtz._numerics import softplus_sum
 from sklearn_helmholtz._parallel import workers
@@ -266,7 +266,7 @@ def test_float32_draws_do_not_depend_on_the_rounding_of_logits(index, n_particle
 
 def test_lateral_side_is_scored_in_float64():
     narrow = random_machine((3, 2), lateral=True, dtype=np.float32)
-    wide = steady(narrow)
+    wide = in_draw_precision(narrow)
     for layer in (*wide.recognition, *wide.lateral):
         assert layer.weights.dtype == layer.bias.dtype == np.float64
     for one, other in zip(wide.lateral, narrow.lateral, strict=True):
@@ -274,7 +274,7 @@ def test_lateral_side_is_scored_in_float64():
         np.testing.assert_array_equal(one.bias, other.bias)
     assert wide.generative is narrow.generative
     factorial = random_machine((3, 2))
-    assert steady(factorial) is factorial
+    assert in_draw_precision(factorial) is factorial
 
 
 def test_too_large_a_machine_is_refused_by_name_of_the_way_out():

@@ -23,7 +23,7 @@ class Poisson:
 
     binary = False
     factorial = True
-    linear = 0
+    n_linear_parents = 0
     precision = 1.0
     variance = None
 
