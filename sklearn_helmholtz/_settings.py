@@ -11,7 +11,7 @@ from ._data import is_binary
 from ._directions import DIRECTIONS
 from ._fitted import new_memory
 from ._learning_rules import LEARNING_RULES
-from ._optimizers import OPTIMIZERS, apply
+from ._optimizers import OPTIMIZERS
 from ._parallel import run_in_turn
 from ._penalties import Evidence, Fixed, share_of_evidence
 from ._training import Step
@@ -28,8 +28,6 @@ _LEAST_EPOCHS = 50
 _MOST_EPOCHS = 200
 #: Steps of less are lost beside any parameter, and underflow on the way there.
 _SMALLEST_RATE = 1e-25
-#: The smallest variance of a Gaussian unit, as a part of the data's own.
-_VARIANCE_FLOOR = 1e-6
 
 
 class Settings:
@@ -188,10 +186,8 @@ class Settings:
             ),
             direction=direction(state.averages),
             optimizer=self._optimizer(),
-            apply=apply,
             resample=self._resamples(rows),
             penalty=self._penalty(rule, state, n_rows or rows.n_rows),
-            variance_floor=_VARIANCE_FLOOR,
         )
 
     def _runner(self, team, step):

@@ -34,17 +34,11 @@ class Step:
     rule, direction, optimizer
         What the step consists of.
 
-    apply : callable
-        Adds a step to a layer's parameters.
-
     resample : bool
         Whether rows are the means of binary rows, drawn afresh at every visit.
 
     penalty : Fixed or Evidence
         What draws the weights towards zero, and how strongly.
-
-    variance_floor : float
-        The smallest variance of Gaussian units.
     """
 
     def __init__(
@@ -55,20 +49,16 @@ class Step:
         rule,
         direction,
         optimizer,
-        apply,
         resample,
         penalty,
-        variance_floor,
     ):
         self.state = state
         self.rows = rows
         self.rule = rule
         self.direction = direction
         self.optimizer = optimizer
-        self.apply = apply
         self.resample = resample
         self.penalty = penalty
-        self.variance_floor = variance_floor
         self.streams = [Stream(generator) for generator in state.generators[1:]]
         self.scratch = [Scratch(state.machine.dtype) for _ in self.streams]
         self.lanes = cache(rule.lanes)
@@ -223,7 +213,7 @@ class Step:
                 layer = getattr(self.state.machine, network)[number]
                 has_variance = layer.units.variance is not None
                 of_layer = squares if has_variance else None
-                self.apply(layer, step, of_layer, self.variance_floor)
+                self.optimizer.apply(layer, step, of_layer)
 
 
 def _length(index):

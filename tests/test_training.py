@@ -18,7 +18,7 @@ from sklearn_helmholtz._learning_rules import (
     Lane,
     ReweightedWakeSleep,
 )
-from sklearn_helmholtz._optimizers import SCHEDULES, SGD, apply
+from sklearn_helmholtz._optimizers import SCHEDULES, SGD
 from sklearn_helmholtz._parallel import run_in_turn
 from sklearn_helmholtz._penalties import Fixed
 from sklearn_helmholtz._phases import Regression
@@ -53,7 +53,6 @@ def make_step(machine, X, rule, **settings):
     settings = {
         "resample": False,
         "penalty": Fixed(0.0),
-        "variance_floor": 1e-6,
     } | settings
     return Step(
         state,
@@ -61,7 +60,6 @@ def make_step(machine, X, rule, **settings):
         rule=rule,
         direction=Plain(),
         optimizer=SGD(0.0),
-        apply=apply,
         **settings,
     )
 
