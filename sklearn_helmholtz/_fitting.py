@@ -213,9 +213,8 @@ class Fitting(Settings):
 
     def _watch(self, state, n_epochs):
         """Return the watch that the stopping parameters ask for."""
-        watch = Watch(state, keep_best=self.early_stopping)
-        watch.stop_when(**self._stopping(n_epochs))
-        return watch
+        how = self._stopping(n_epochs)
+        return Watch(state, keep_best=self.early_stopping, **how)
 
     def _outcome(self, watch, state):
         """Return the fitted attributes after the epochs under watch."""

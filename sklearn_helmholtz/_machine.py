@@ -26,7 +26,7 @@ from ._annealing import annealed_rows
 from ._atomic import AllOrNothing
 from ._belief_network import down_mean, down_pass, up_means, work_of
 from ._conditional import fill_in
-from ._data import Rows, blocks
+from ._data import BLOCK_ROWS, Rows, blocks
 from ._directions import DIRECTIONS
 from ._enumeration import exact_log_likelihood
 from ._fitted import machine_of
@@ -38,10 +38,6 @@ from ._optimizers import OPTIMIZERS, SCHEDULES
 from ._parallel import workers
 from ._random import Stream, make_generators
 from ._start import inside_unit_interval
-
-#: Rows that are coded or drawn at once: few enough that what is freed after a block
-#: stays with the process for the next, instead of being given back and faulted in.
-_BLOCK_ROWS = 512
 
 
 class HelmholtzMachine(
@@ -710,7 +706,7 @@ class HelmholtzMachine(
 
         work = rows.n_rows * work_of(machine.recognition[:n_layers])
         with workers(self.n_jobs) as team:
-            team.map_blocks(code, rows.blocks(_BLOCK_ROWS), work)
+            team.map_blocks(code, rows.blocks(BLOCK_ROWS), work)
         return codes
 
     def _taker(self, rows):
@@ -887,7 +883,7 @@ class HelmholtzMachine(
         missing = np.isnan(X)
         start = np.asarray(getattr(self, "location_", 0.5), dtype=self._dtype)
         rows = self._in_units(Rows(np.where(missing, start, X)), training=False)
-        parts = rows.blocks(_BLOCK_ROWS // 2)
+        parts = rows.blocks(BLOCK_ROWS // 2)
         generators = make_generators(random_state, len(parts))
         machine = machine_of(self)
         filled = np.empty_like(rows.X)
@@ -1003,7 +999,7 @@ class HelmholtzMachine(
         check_is_fitted(self)
         n_rows = positive("n_samples", n_samples)
         generative = machine_of(self).top_down
-        parts = blocks(n_rows, _BLOCK_ROWS)
+        parts = blocks(n_rows, BLOCK_ROWS)
         # A generator a block, so that blocks may be drawn in any thread.
         generators = make_generators(random_state, len(parts))
         states = [
@@ -1305,7 +1301,7 @@ class HelmholtzMachine(
         with workers(self.n_jobs):
             values = [
                 exact_log_likelihood(machine, rows.take(part))
-                for part in rows.blocks(4 * _BLOCK_ROWS)
+                for part in rows.blocks(4 * BLOCK_ROWS)
             ]
         return np.concatenate(values) - self._log_jacobian()
 

@@ -434,9 +434,7 @@ def test_resampled_bits_have_the_grey_values_as_means(monkeypatch):
 def watched():
     machine = random_machine((4, 3, 2), gaussian=True)
     state = new_state(machine, SGD(0.9), Plain, make_generators(0, 3))
-    watch = Watch(state, keep_best=False)
-    watch.stop_when(tol=0.0, patience=None, most_epochs=9)
-    return watch
+    return Watch(state, keep_best=False, tol=0.0, patience=None, most_epochs=9)
 
 
 def contents(state):
