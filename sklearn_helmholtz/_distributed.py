@@ -136,26 +136,40 @@ def _fit(machine, blocks, sizes, client):
             futures = _of_some_rows(_moments, machine, state, blocks, client)
             step.penalty.learn(state.machine, _tree(client, futures, pooled).result())
         for number in range(n_steps):
-            present = client.submit(_same, _present(machine, state), pure=False)
             part = slice(number * share, (number + 1) * share)
-            futures = [
-                client.submit(
-                    block_sums,
-                    present,
-                    block,
-                    part,
-                    (seed, epoch, number, k),
-                    pure=False,
-                )
-                for k, block in enumerate(blocks)
-                if part.start < sizes[k]
-            ]
+            having = [(k, b) for k, b in enumerate(blocks) if part.start < sizes[k]]
+            key = seed, epoch, number
+            sums = _minibatch(machine, state, having, part, key, client)
             done = (epoch + number / n_steps) / n_epochs
-            rate = initial * schedule(done, epoch)
-            _learn(step, _tree(client, futures).result(), rate)
+            _learn(step, sums, initial * schedule(done, epoch))
         machine._publish(attributes(state))
         _append_free_energy(machine, state, blocks, client)
     machine.n_iter_ = n_epochs
+
+
+def _minibatch(machine, state, blocks, part, key, client):
+    """Return the :class:`Sums` over the same part of some blocks.
+
+    Parameters
+    ----------
+    machine : HelmholtzMachine
+    state : TrainingState
+
+    blocks : list of (int, Future)
+        Each with its number.
+
+    part : slice
+    key : tuple of int
+        Seed, epoch, number of the step.
+
+    client : dask.distributed.Client
+    """
+    present = client.submit(_same, _present(machine, state), pure=False)
+    futures = [
+        client.submit(block_sums, present, block, part, (*key, number), pure=False)
+        for number, block in blocks
+    ]
+    return _tree(client, futures).result()
 
 
 def _present(machine, state):

@@ -1,4 +1,7 @@
-"""What fit and partial_fit do: begin or resume, train under watch, publish."""
+"""What fit and partial_fit do: begin or resume, train under watch, publish.
+
+Longer than most modules here, as fit, resume and partial_fit are one story.
+"""
 
 import copy
 import math
@@ -106,20 +109,9 @@ class Fitting(Settings):
 
     def _resume_fit(self, X, y, context, n_epochs):
         """Go on with an unfinished fit within a callback context."""
-        watch, splitter, fingerprint, validation_fraction = self._unfinished
+        watch, splitter, *_ = self._unfinished
         self._check_parameters()
-        self._check_goes_on(watch.kept.machine)
-        if self._kept_back() != validation_fraction:
-            raise ValueError(
-                f"early_stopping={self.early_stopping} and validation_fraction="
-                f"{self.validation_fraction} would keep back other rows than the fit "
-                "that is to be gone on with."
-            )
-        rows = self._validate(X, reset=False)
-        if _fingerprint(rows.X) != fingerprint:
-            raise ValueError(
-                "X differs from the rows of the fit that is to be gone on with."
-            )
+        rows = self._check_same_fit(X)
         # The run adds its epochs again when it ends.
         self.n_iter_ -= watch.n_epochs
         n_before = len(self.free_energy_curve_) - len(watch.curve)
@@ -137,6 +129,23 @@ class Fitting(Settings):
             return found
 
         self._run(rows, X, y, context, copy.deepcopy(splitter), start)
+
+    def _check_same_fit(self, X):
+        """Return the rows, if they and the parameters are the unfinished fit's."""
+        watch, _, fingerprint, validation_fraction = self._unfinished
+        self._check_goes_on(watch.kept.machine)
+        if self._kept_back() != validation_fraction:
+            raise ValueError(
+                f"early_stopping={self.early_stopping} and validation_fraction="
+                f"{self.validation_fraction} would keep back other rows than the fit "
+                "that is to be gone on with."
+            )
+        rows = self._validate(X, reset=False)
+        if _fingerprint(rows.X) != fingerprint:
+            raise ValueError(
+                "X differs from the rows of the fit that is to be gone on with."
+            )
+        return rows
 
     def _run(self, given, X, y, context, splitter, start):
         """Train from the watch that `start` makes of training rows; publish.
@@ -169,12 +178,7 @@ class Fitting(Settings):
         fingerprint = cache(lambda: _fingerprint(given.X))
 
         def snapshot():
-            present = watch.copy()
-            state = present.kept if present.diverged else present.state
-            found = self._outcome(present, self._with_memory(state))
-            rest = before, fingerprint(), self._kept_back()
-            unfinished = Unfinished(present, *rest)
-            return found | {"_unfinished": unfinished, "_in_callback": True}
+            return self._snapshot(watch, before, fingerprint())
 
         try:
             with workers(self.n_jobs) as team:
@@ -184,8 +188,31 @@ class Fitting(Settings):
             if not self._keeps_interrupted or watch is None or not watch.n_epochs:
                 raise
             warnings.warn(_INTERRUPTED, stacklevel=_OF_CALLER)
+        self._publish_result(watch, context, hooks)
+
+    def _snapshot(self, watch, splitter, fingerprint):
+        """Return the attributes of a fit under way, with what it can be resumed by.
+
+        Parameters
+        ----------
+        watch : Watch
+
+        splitter : RandomState or None
+            As it was before it kept back rows.
+
+        fingerprint : str
+        """
+        present = watch.copy()
+        state = present.kept if present.diverged else present.state
+        found = self._outcome(present, self._with_memory(state))
+        unfinished = Unfinished(present, splitter, fingerprint, self._kept_back())
+        return found | {"_unfinished": unfinished, "_in_callback": True}
+
+    def _publish_result(self, watch, context, hooks):
+        """Set the fitted attributes after a run, and tell callbacks of its end."""
+        of_caller = _OF_CALLER + 1
         if watch.diverged:
-            warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=_OF_CALLER)
+            warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=of_caller)
         result = self._with_memory(watch.kept)
         self._publish(self._outcome(watch, result))
         try:
@@ -198,7 +225,7 @@ class Fitting(Settings):
         except KeyboardInterrupt:
             if not self._keeps_interrupted:
                 raise
-            warnings.warn(_INTERRUPTED, stacklevel=_OF_CALLER)
+            warnings.warn(_INTERRUPTED, stacklevel=of_caller)
 
     def _split(self, rows, splitter):
         """Return the rows to train on, and those that the splitter keeps back."""
@@ -254,6 +281,7 @@ class Fitting(Settings):
             first=first,
         )
         started = time.perf_counter()
+        # An interrupt may come anywhere: what is whole when depends on the order here.
         while not watch.is_over:
             task = context.subcontext(task_name="epoch")
             task.call_on_fit_task_begin(**hooks)

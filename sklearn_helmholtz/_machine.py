@@ -884,6 +884,7 @@ class HelmholtzMachine(
         start = np.asarray(getattr(self, "location_", 0.5), dtype=self._dtype)
         rows = self._in_units(Rows(np.where(missing, start, X)), training=False)
         parts = rows.blocks(BLOCK_ROWS // 2)
+        # A generator a block, so that blocks may be filled in in any thread.
         generators = make_generators(random_state, len(parts))
         machine = machine_of(self)
         filled = np.empty_like(rows.X)

@@ -46,6 +46,7 @@ def reweighted_wake(
     informed : bool, default=False
         As for :func:`wake`.
     """
+    # The weights are known only when all residuals are; so two rounds over the layers.
     states, logits, log_w = _particles(machine, x, rng, scratch, n_particles)
     prior, top = machine.generative[-1], states[-1]
     log_w += prior.units.log_prob(top, prior.bias)

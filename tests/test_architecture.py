@@ -55,6 +55,8 @@ def test_module_imports_only_what_stands_below_it(module):
 def test_training_gets_rules_directions_and_optimisers_as_arguments():
     assert not imports("_training")[0] & {
         "_learning_rules",
+        "_particles",
+        "_phases",
         "_directions",
         "_optimizers",
     }
