@@ -79,8 +79,8 @@ def our_step(stack, sizes, batch, dtype, **parameters):
     machine = HelmholtzMachine(
         sizes[1:], batch_size=batch, random_state=0, **parameters
     )
-    state = machine.partial_fit(X)._resume()
-    step = machine._step(state, machine._rows(X))
+    state = machine.partial_fit(X)._last_state()
+    step = machine._step(state, machine._checked_rows(X))
     team = stack.enter_context(workers(None))
     run = machine._runner(team, step)
     index = np.arange(batch)

@@ -60,9 +60,9 @@ class _Path:
             if index == 1:
                 prior = power * prior + (1 - power) * self.guide
             # Dreams are drawn from p: between those layers the start has no part.
-            counts = power if index <= 2 else 1
+            child_power = power if index <= 2 else 1
             child, own = self.states[index - 1 : index + 1]
-            chain = Chain(self.layers[index - 1], child, own, prior, counts)
+            chain = Chain(self.layers[index - 1], child, own, prior, child_power)
             chain.move(self.rng, n_moves)
             if index == 1:
                 self.log_prob = chain.view.log_prob

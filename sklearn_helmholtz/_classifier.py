@@ -17,8 +17,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from ._atomic import AllOrNothing
 from ._data import Rows, moments
-from ._fitting import AllOrNothing
 from ._input import read, refuse_masked
 from ._machine import HelmholtzMachine, positive
 from ._numerics import log_sum_exp

@@ -10,7 +10,9 @@ import scipy.sparse as sp
 
 from ._numerics import row_blocks
 
-#: Rows that are read at once where all data is gone through.
+#: Rows that are read, coded or drawn at once where all data is gone through: few
+#: enough that what is freed after a block stays with the process for the next, instead
+#: of being given back and faulted in.
 BLOCK_ROWS = 512
 
 

@@ -1,80 +1,19 @@
 """Directions: from a regression to the change of weights and bias that it asks for.
 
-A direction adds regressions to a :class:`Gradient`, and may turn the
+A direction adds regressions to a :class:`._gradient.Gradient`, and may turn the
 optimiser's step into the step of the parameters as they are stored.
 """
-
-from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
 
 from ._belief_network import TRIANGULAR
-from ._numerics import column_mean, column_sum, row_blocks
+from ._gradient import Gradient, add_column_sums, add_product
+from ._numerics import column_mean
 
 #: Of all of a layer's regressions: a momentum of 0.9 is then stable with learning rates
 #: up to 3.8, on the same rows; minibatches that differ take some of it.
 _LARGEST_CURVATURE = 1.0
-#: A product that is added to a gradient is in work so many values at once, or so
-#: many parents, if that is more: products of few rows take longer.
-_BLOCK_VALUES = 2**17
-_BLOCK_PARENTS = 256
-
-
-@dataclass(slots=True)
-class Gradient:
-    """Sums over one layer's regressions, and later the step made of them.
-
-    Parameters
-    ----------
-    weights : ndarray of shape (n_parents, n_units)
-    bias : ndarray of shape (n_units,)
-    shift : ndarray of shape (n_parents,)
-        How far the regressions' mean parent is from the centre, if there is one.
-
-    curvature : list of ndarray, default=[]
-        What the natural direction needs to know of the Fisher information.
-
-    keep : float, default=0.0
-        The factor of what is there when a step's first regression is added.
-    """
-
-    weights: np.ndarray
-    bias: np.ndarray
-    shift: np.ndarray
-    curvature: list = field(default_factory=list)
-    keep: float = 0.0
-
-    @classmethod
-    def like(cls, layer):
-        """Return a gradient of the layer's shapes, not yet filled."""
-        weights = np.empty_like(layer.weights)
-        shift = np.zeros_like(layer.weights, shape=layer.weights.shape[:1])
-        return cls(weights, np.empty_like(layer.bias), shift)
-
-    def with_arrays(self, weights, bias):
-        """Return the same with other weights and bias."""
-        return Gradient(weights, bias, self.shift, self.curvature)
-
-    def arrays(self):
-        """Return all that is summed over rows."""
-        return [self.weights, self.bias, self.shift, *self.curvature]
-
-    @staticmethod
-    def merge(gradients):
-        """Add all gradients into the first, the shifts as their mean."""
-        first, *others = gradients
-        for other in others:
-            for mine, theirs in zip(first.arrays(), other.arrays(), strict=True):
-                mine += theirs
-        first.shift /= len(gradients)
-        return first
-
-    def map(self, function, *others):
-        """Return a gradient of a function of the arrays of this one and of others."""
-        arrays = zip(*(each.arrays() for each in (self, *others)), strict=True)
-        weights, bias, shift, *curvature = (function(*each) for each in arrays)
-        return Gradient(weights, bias, shift, curvature)
 
 
 class Plain:
@@ -110,8 +49,8 @@ class Plain:
         if parent is not None:
             # The bias is a parent that is always 1, which centring parts from others.
             scale = _taming(regression, parent, others=1)
-            _product(parent, residual, gradient.weights, scratch, keep, scale)
-        _column_sums(residual, gradient.bias, keep, scale)
+            add_product(parent, residual, gradient.weights, scratch, keep, scale)
+        add_column_sums(residual, gradient.bias, keep, scale)
 
     def precondition(self, network, index, gradient, penalty, rate):
         """Turn the gradient into the direction that the optimiser takes, in place.
@@ -171,14 +110,14 @@ class Centred(Plain):
             centred = scratch("centred", parent.shape)
             np.subtract(parent, centre, out=centred)
             scale = _taming(regression, centred)
-            _product(centred, residual, gradient.weights, scratch, keep, scale)
+            add_product(centred, residual, gradient.weights, scratch, keep, scale)
             if first:
                 column_mean(centred, out=gradient.shift)
             else:
                 # A lane regresses a layer at most twice: awake and asleep.
                 gradient.shift += column_mean(centred)
                 gradient.shift *= 0.5
-        _column_sums(residual, gradient.bias, keep, scale)
+        add_column_sums(residual, gradient.bias, keep, scale)
 
     def finish(self, network, index, step):
         if not step.shift.size:
@@ -199,42 +138,11 @@ def _taming(regression, parent, others=0):
     squared length bounds that; a logistic regression needs no such care, as
     its residuals are bounded.
     """
-    if not regression.linear:
+    if not regression.n_linear_parents:
         return 1
     curvature = float(np.vdot(parent, parent)) / len(parent) + others
-    largest = _LARGEST_CURVATURE / regression.linear
+    largest = _LARGEST_CURVATURE / regression.n_linear_parents
     return largest / max(curvature, largest)
-
-
-def _product(parent, residual, out, scratch, keep, scale=1):
-    """Add `scale` parent^T residual to `keep` times what is in out.
-
-    Some parents at a time.
-    """
-    if not keep:
-        np.dot(parent.T, residual, out=out)
-        if scale != 1:
-            out *= scale
-        return
-    n_values = max(_BLOCK_VALUES, _BLOCK_PARENTS * out.shape[1])
-    for mine, columns in row_blocks(out, parent.T, n_values=n_values):
-        # Unlike dot, matmul takes a slice of columns without copying it.
-        block = np.matmul(columns, residual, out=scratch("product", mine.shape))
-        if keep != 1:
-            mine *= keep
-        if scale != 1:
-            block *= scale
-        mine += block
-
-
-def _column_sums(residual, out, keep, scale=1):
-    """Add `scale` times the residual's column sums to `keep` times what is in out."""
-    sums = column_sum(residual, out=None if keep else out)
-    if scale != 1:
-        sums *= scale
-    if keep:
-        out *= keep
-        out += sums
 
 
 class Natural(Plain):
@@ -291,8 +199,8 @@ class Natural(Plain):
         keep = gradient.keep if first else 1
         parent, residual = regression.parent, regression.residual
         if parent is not None:
-            _product(parent, residual, gradient.weights, scratch, keep)
-        _column_sums(residual, gradient.bias, keep)
+            add_product(parent, residual, gradient.weights, scratch, keep)
+        add_column_sums(residual, gradient.bias, keep)
         for mine, found in zip(gradient.curvature, _curvature(regression), strict=True):
             if first:
                 np.copyto(mine, found)

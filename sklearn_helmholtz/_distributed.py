@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._atomic import AllOrNothing
 from ._fitted import attributes, machine_of
-from ._fitting import DIVERGED, MONITOR_ROWS, AllOrNothing
+from ._fitting import DIVERGED, MONITOR_ROWS
 from ._learning_rules import Lane
 from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
-from ._penalties import joint, measure
-from ._training import TrainingState
+from ._penalties import measure, pooled
+from ._state import TrainingState
 
 
 class Sums(NamedTuple):
@@ -120,7 +121,7 @@ def _check(X):
 
 def _fit(machine, blocks, sizes, client):
     """Fit to blocks, futures of arrays of these numbers of rows."""
-    machine._check_code(len(machine._layer_sizes()))
+    machine._check_parameters()
     first = machine._validate(blocks[0].result(), reset=True)
     with workers(1):
         state = machine._begin(first)
@@ -133,28 +134,42 @@ def _fit(machine, blocks, sizes, client):
     for epoch in range(n_epochs):
         if step.penalty.learns and epoch:
             futures = _of_some_rows(_moments, machine, state, blocks, client)
-            step.penalty.learn(state.machine, _tree(client, futures, joint).result())
+            step.penalty.learn(state.machine, _tree(client, futures, pooled).result())
         for number in range(n_steps):
-            present = client.submit(_same, _present(machine, state), pure=False)
             part = slice(number * share, (number + 1) * share)
-            futures = [
-                client.submit(
-                    block_sums,
-                    present,
-                    block,
-                    part,
-                    (seed, epoch, number, k),
-                    pure=False,
-                )
-                for k, block in enumerate(blocks)
-                if part.start < sizes[k]
-            ]
+            having = [(k, b) for k, b in enumerate(blocks) if part.start < sizes[k]]
+            key = seed, epoch, number
+            sums = _minibatch(machine, state, having, part, key, client)
             done = (epoch + number / n_steps) / n_epochs
-            rate = initial * schedule(done, epoch)
-            _learn(step, _tree(client, futures).result(), rate)
+            _learn(step, sums, initial * schedule(done, epoch))
         machine._publish(attributes(state))
-        _watch(machine, state, blocks, client)
+        _append_free_energy(machine, state, blocks, client)
     machine.n_iter_ = n_epochs
+
+
+def _minibatch(machine, state, blocks, part, key, client):
+    """Return the :class:`Sums` over the same part of some blocks.
+
+    Parameters
+    ----------
+    machine : HelmholtzMachine
+    state : TrainingState
+
+    blocks : list of (int, Future)
+        Each with its number.
+
+    part : slice
+    key : tuple of int
+        Seed, epoch, number of the step.
+
+    client : dask.distributed.Client
+    """
+    present = client.submit(_same, _present(machine, state), pure=False)
+    futures = [
+        client.submit(block_sums, present, block, part, (*key, number), pure=False)
+        for number, block in blocks
+    ]
+    return _tree(client, futures).result()
 
 
 def _present(machine, state):
@@ -246,7 +261,7 @@ def _learn(step, sums, rate):
     step.update(mean.squares, rate)
 
 
-def _watch(machine, state, blocks, client):
+def _append_free_energy(machine, state, blocks, client):
     """Append the free energy over some rows of every block to the curve."""
     if not state.is_sound():
         raise ValueError(DIVERGED)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._belief_network import Layer, Machine
 from ._penalties import initial_scales
-from ._training import NETWORKS, TrainingState
+from ._state import NETWORKS, TrainingState
 from ._units import HIDDEN, Bernoulli, Gaussian
 
 

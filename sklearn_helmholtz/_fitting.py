@@ -1,11 +1,13 @@
-"""What fit and partial_fit do: begin or resume, train under watch, publish."""
+"""What fit and partial_fit do: begin or resume, train under watch, publish.
+
+Longer than most modules here, as fit, resume and partial_fit are one story.
+"""
 
 import copy
 import math
 import time
 import warnings
 from functools import cache, reduce
-from itertools import pairwise
 from typing import NamedTuple
 
 import joblib
@@ -13,19 +15,19 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils.validation import _num_samples
 
-from ._data import is_binary, moments
+from ._data import moments
 from ._directions import DIRECTIONS
 from ._fitted import attributes, new_memory, new_state, state_of
 from ._learning_rules import LEARNING_RULES
 from ._likelihood import BLOCK_STATES, estimate_rows
-from ._optimizers import OPTIMIZERS, SCHEDULES, apply
-from ._parallel import finish, run_in_turn, workers
-from ._penalties import Evidence, Fixed, joint, measure, share_of_evidence
+from ._optimizers import SCHEDULES
+from ._parallel import workers
+from ._penalties import measure, pooled
 from ._random import make_generators
+from ._settings import Settings
 from ._start import initial_machine, visible_kind
-from ._training import Step, epochs
+from ._training import epochs
 from ._watch import Watch
 
 #: The frame that called fit, from `_run`: decorators are between.
@@ -36,22 +38,8 @@ DIVERGED = (
     "learning_rate."
 )
 
-#: Below this many multiplications, in float32, a step is too short to share among
-#: threads: at each call into NumPy they hand Python's lock to each other.
-_SMALL_STEP = 1.5e7
-#: The passes over the parameters take as long as products of so many rows.
-_ROWS_OF_PASSES = 20
-#: So many times as many calls as one particle has several, or one that moves.
-_CALLS_OF_PARTICLES = 3
-#: Between how many epochs max_iter="auto" chooses, by the number of steps in them.
-_LEAST_EPOCHS = 50
-_MOST_EPOCHS = 200
 #: Rows that the training free energy is taken over, spread over the data.
 MONITOR_ROWS = 1000
-#: Steps of less are lost beside any parameter, and underflow on the way there.
-_SMALLEST_RATE = 1e-25
-#: The smallest variance of a Gaussian unit, as a part of the data's own.
-_VARIANCE_FLOOR = 1e-6
 
 #: Fitted attributes that not every fit sets; a fit anew forgets the last one's.
 _OPTIONAL_ATTRIBUTES = (
@@ -90,10 +78,13 @@ class Unfinished(NamedTuple):
     validation_fraction: float | None
 
 
-class Fitting:
+class Fitting(Settings):
     """The private side of `HelmholtzMachine.fit`, apart for its length.
 
-    A mixin: it reads the estimator's parameters and sets fitted attributes.
+    A mixin: it reads the estimator's parameters and sets fitted attributes. Of the
+    estimator it needs besides `_validate`, which gives rows as the data has them,
+    `_in_units`, which gives them in the machine's units, and `_log_jacobian`, the
+    difference that makes to a log density.
     """
 
     #: Whether a fit that is interrupted ends with what it has, instead of raising.
@@ -102,7 +93,7 @@ class Fitting:
     def _fit(self, X, y, context, n_epochs):
         """Fit within a callback context."""
         go_on = self.warm_start and hasattr(self, "generative_coefs_")
-        self._check_code(len(self._layer_sizes()))
+        self._check_parameters()
         rows = self._validate(X, reset=not go_on)
         splitter = check_random_state(self.random_state)
         self._run(
@@ -112,26 +103,15 @@ class Fitting:
             context,
             splitter if self.early_stopping else None,
             lambda part: self._watch(
-                self._resume() if go_on else self._begin(part), n_epochs
+                self._last_state() if go_on else self._begin(part), n_epochs
             ),
         )
 
-    def _finish(self, X, y, context, n_epochs):
+    def _resume_fit(self, X, y, context, n_epochs):
         """Go on with an unfinished fit within a callback context."""
-        watch, splitter, fingerprint, validation_fraction = self._unfinished
-        self._check_code(len(self._layer_sizes()))
-        self._check_goes_on(watch.kept.machine)
-        if self._kept_back() != validation_fraction:
-            raise ValueError(
-                f"early_stopping={self.early_stopping} and validation_fraction="
-                f"{self.validation_fraction} would keep back other rows than the fit "
-                "that is to be gone on with."
-            )
-        rows = self._validate(X, reset=False)
-        if _fingerprint(rows.X) != fingerprint:
-            raise ValueError(
-                "X differs from the rows of the fit that is to be gone on with."
-            )
+        watch, splitter, *_ = self._unfinished
+        self._check_parameters()
+        rows = self._check_same_fit(X)
         # The run adds its epochs again when it ends.
         self.n_iter_ -= watch.n_epochs
         n_before = len(self.free_energy_curve_) - len(watch.curve)
@@ -149,6 +129,23 @@ class Fitting:
             return found
 
         self._run(rows, X, y, context, copy.deepcopy(splitter), start)
+
+    def _check_same_fit(self, X):
+        """Return the rows, if they and the parameters are the unfinished fit's."""
+        watch, _, fingerprint, validation_fraction = self._unfinished
+        self._check_goes_on(watch.kept.machine)
+        if self._kept_back() != validation_fraction:
+            raise ValueError(
+                f"early_stopping={self.early_stopping} and validation_fraction="
+                f"{self.validation_fraction} would keep back other rows than the fit "
+                "that is to be gone on with."
+            )
+        rows = self._validate(X, reset=False)
+        if _fingerprint(rows.X) != fingerprint:
+            raise ValueError(
+                "X differs from the rows of the fit that is to be gone on with."
+            )
+        return rows
 
     def _run(self, given, X, y, context, splitter, start):
         """Train from the watch that `start` makes of training rows; publish.
@@ -181,12 +178,7 @@ class Fitting:
         fingerprint = cache(lambda: _fingerprint(given.X))
 
         def snapshot():
-            present = watch.copy()
-            state = present.kept if present.diverged else present.state
-            found = self._outcome(present, self._with_memory(state))
-            rest = before, fingerprint(), self._kept_back()
-            unfinished = Unfinished(present, *rest)
-            return found | {"_unfinished": unfinished, "_in_callback": True}
+            return self._snapshot(watch, before, fingerprint())
 
         try:
             with workers(self.n_jobs) as team:
@@ -196,8 +188,31 @@ class Fitting:
             if not self._keeps_interrupted or watch is None or not watch.n_epochs:
                 raise
             warnings.warn(_INTERRUPTED, stacklevel=_OF_CALLER)
+        self._publish_result(watch, context, hooks)
+
+    def _snapshot(self, watch, splitter, fingerprint):
+        """Return the attributes of a fit under way, with what it can be resumed by.
+
+        Parameters
+        ----------
+        watch : Watch
+
+        splitter : RandomState or None
+            As it was before it kept back rows.
+
+        fingerprint : str
+        """
+        present = watch.copy()
+        state = present.kept if present.diverged else present.state
+        found = self._outcome(present, self._with_memory(state))
+        unfinished = Unfinished(present, splitter, fingerprint, self._kept_back())
+        return found | {"_unfinished": unfinished, "_in_callback": True}
+
+    def _publish_result(self, watch, context, hooks):
+        """Set the fitted attributes after a run, and tell callbacks of its end."""
+        of_caller = _OF_CALLER + 1
         if watch.diverged:
-            warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=_OF_CALLER)
+            warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=of_caller)
         result = self._with_memory(watch.kept)
         self._publish(self._outcome(watch, result))
         try:
@@ -210,11 +225,7 @@ class Fitting:
         except KeyboardInterrupt:
             if not self._keeps_interrupted:
                 raise
-            warnings.warn(_INTERRUPTED, stacklevel=_OF_CALLER)
-
-    def _kept_back(self):
-        """Return the part of the rows that a fit keeps back, None without any."""
-        return self.validation_fraction if self.early_stopping else None
+            warnings.warn(_INTERRUPTED, stacklevel=of_caller)
 
     def _split(self, rows, splitter):
         """Return the rows to train on, and those that the splitter keeps back."""
@@ -227,37 +238,10 @@ class Fitting:
         )
         return rows.subset(train), rows.subset(kept_back)
 
-    def _n_epochs(self, n_rows):
-        """Return `max_iter`, or what "auto" stands for with so many rows."""
-        if self.max_iter != "auto":
-            return self.max_iter
-        n_minibatches = max(1, math.ceil(n_rows / self.batch_size))
-        least_steps = LEARNING_RULES[self.learning_rule].least_steps
-        enough = math.ceil(least_steps / n_minibatches)
-        return min(max(enough, _LEAST_EPOCHS), _MOST_EPOCHS)
-
-    def _planned_epochs(self, X):
-        """Return the same for data that are not yet validated."""
-        try:
-            n_rows = _num_samples(X)
-        except TypeError:
-            n_rows = 0  # validation will say what is wrong with them
-        return self._n_epochs(n_rows)
-
     def _watch(self, state, n_epochs):
         """Return the watch that the stopping parameters ask for."""
-        watch = Watch(state, keep_best=self.early_stopping)
-        watch.stop_when(**self._stopping(n_epochs))
-        return watch
-
-    def _stopping(self, n_epochs):
-        """Return when a watch is to say stop."""
-        never = self.tol is None and not self.early_stopping
-        return {
-            "tol": self.tol or 0.0,
-            "patience": None if never else self.n_iter_no_change,
-            "most_epochs": n_epochs,
-        }
+        how = self._stopping(n_epochs)
+        return Watch(state, keep_best=self.early_stopping, **how)
 
     def _outcome(self, watch, state):
         """Return the fitted attributes after the epochs under watch."""
@@ -297,6 +281,7 @@ class Fitting:
             first=first,
         )
         started = time.perf_counter()
+        # An interrupt may come anywhere: what is whole when depends on the order here.
         while not watch.is_over:
             task = context.subcontext(task_name="epoch")
             task.call_on_fit_task_begin(**hooks)
@@ -315,7 +300,7 @@ class Fitting:
         """Let the penalty learn from some rows, a minibatch of them at a time."""
         machine = step.state.machine
         parts = [measure(machine, rows.take(p)) for p in rows.blocks(self.batch_size)]
-        step.penalty.learn(machine, reduce(joint, parts))
+        step.penalty.learn(machine, reduce(pooled, parts))
 
     def _evaluator(self, step, monitored, kept_back, team):
         """Return a function that gives the free energies of both kinds of rows."""
@@ -347,24 +332,13 @@ class Fitting:
         parts.append(f"{per_epoch * n_left:>6.0f} s left")
         print("  ".join(parts))
 
-    def _runner(self, team, step):
-        """Return what runs a step's lanes: threads only where they pay."""
-        sizes = [layer.bias.shape[0] for layer in step.state.machine.generative]
-        n_rows, rule = min(self.batch_size, step.rows.n_rows), step.rule
-        products = sum(a * b for a, b in pairwise(sizes))
-        work = 3 * products * (n_rows * rule.n_particles + _ROWS_OF_PASSES)
-        work *= step.state.machine.dtype.itemsize / np.dtype(np.float32).itemsize
-        several = rule.n_particles > 1 or rule.n_moves
-        enough = _SMALL_STEP * (_CALLS_OF_PARTICLES if several else 1)
-        return run_in_turn if work < enough else team.run
-
     def _partial_fit(self, X):
         """Train for one pass over rows as they come."""
         first = not hasattr(self, "generative_coefs_")
-        self._check_code(len(self._layer_sizes()))
+        self._check_parameters()
         rows = self._validate(X, reset=first)
         with workers(self.n_jobs) as team:
-            state = self._begin(rows) if first else self._resume()
+            state = self._begin(rows) if first else self._last_state()
             step, rate = self._step(state, self._in_units(rows)), self._rate()
             trainer = epochs(
                 step,
@@ -416,129 +390,16 @@ class Fitting:
             machine, self._optimizer(), DIRECTIONS[self.direction], generators
         )
 
-    def _resume(self):
+    def _last_state(self):
         """Return the state that the last fit or partial_fit left."""
         state = state_of(self)
         self._check_goes_on(state.machine)
         return self._with_present_kinds(state)
 
-    def _check_goes_on(self, machine):
-        """Raise if training cannot go on with a machine as the parameters are."""
-        sizes = [len(layer.bias) for layer in machine.recognition]
-        same = {
-            "hidden_layer_sizes": sizes == self._layer_sizes(),
-            "visible": self.visible in ("auto", self.visible_),
-            "lateral": bool(machine.lateral) == self.lateral,
-            "autoregressive": bool(machine.autoregressive) == self.autoregressive,
-            "learning_rule": _can_go_on(self.learning_rule, machine),
-        }
-        for name, agrees in same.items():
-            if not agrees:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} does not fit what the machine "
-                    "has been fitted as, so it cannot go on. To start anew, use clone, "
-                    "or fit with warm_start=False."
-                )
-
-    def _with_present_kinds(self, state):
-        """Return the state with memory and averages of the present parameters' kinds.
-
-        Those of another optimiser or direction are of no use to these.
-        """
-        optimizer, direction = self._optimizer(), DIRECTIONS[self.direction]
-        # The prior has no weights: its memory tells the kind at no cost.
-        prior = state.machine.generative[-1]
-        kind = optimizer.initial_state(prior).keys()
-        if state.memory and state.memory["generative"][-1].keys() != kind:
-            state.memory = new_memory(state.machine, optimizer)
-        averages = direction.initial_averages(state.machine)
-        if not direction.same_kind(state.averages, averages):
-            state.averages = averages
-        return state
-
-    def _rate(self):
-        """Return the learning rate, or what suits the other parameters for "auto"."""
-        if self.learning_rate != "auto":
-            # NumPy's float64 would make every product with it float64.
-            return max(float(self.learning_rate), _SMALLEST_RATE)
-        return OPTIMIZERS[self.optimizer].usual_rate or (
-            DIRECTIONS[self.direction].usual_rate
-            * LEARNING_RULES[self.learning_rule].usual_rate
-        )
-
-    def _resamples(self, rows):
-        """Return whether rows are to be drawn to binary at every visit."""
-        resample = self.resample
-        if resample == "auto":
-            resample = LEARNING_RULES[self.learning_rule].resamples
-        return resample and self.visible_ == "bernoulli" and not is_binary(rows.X)
-
-    def _optimizer(self):
-        return OPTIMIZERS[self.optimizer](self.momentum)
-
-    def _penalty(self, rule, state, n_rows):
-        """Return the penalty of weights that have n_rows to explain."""
-        auto = self.alpha == "auto"
-        alpha = rule.usual_penalty if auto else self.alpha
-        if alpha != "evidence":
-            return Fixed(alpha)
-        share = share_of_evidence(state.machine, n_rows) if auto else 1.0
-        return Evidence(state.scales, n_rows, share, self.batch_size)
-
-    def _step(self, state, rows, n_rows=None):
-        """Return the step that trains a state on rows in the machine's units.
-
-        They may be part of n_rows that there are.
-        """
-        rule = LEARNING_RULES[self.learning_rule]
-        direction = DIRECTIONS[self.direction]
-        if rule.shares_weights and direction.informed:
-            raise ValueError(
-                f"direction={self.direction!r} measures each network by itself, which "
-                f"would part the weights that learning_rule={self.learning_rule!r} "
-                "shares. Choose direction='centred' or 'plain'."
-            )
-        if rule.shares_weights and self.autoregressive:
-            raise ValueError(
-                f"learning_rule={self.learning_rule!r} has no place for visible units "
-                "that see each other. Choose another rule, or autoregressive=False."
-            )
-        if rule.shares_weights and self.alpha == "evidence":
-            raise ValueError(
-                "alpha='evidence' learns priors of generative weights, which "
-                f"learning_rule={self.learning_rule!r} shares with recognition. Choose "
-                "alpha='auto' or a number."
-            )
-        return Step(
-            state,
-            rows,
-            rule=rule(
-                self.n_particles,
-                self.wake_share,
-                self.sleep_share,
-                self.n_moves,
-                informed=direction.informed,
-            ),
-            direction=direction(state.averages),
-            optimizer=self._optimizer(),
-            apply=apply,
-            resample=self._resamples(rows),
-            penalty=self._penalty(rule, state, n_rows or rows.n_rows),
-            variance_floor=_VARIANCE_FLOOR,
-        )
-
     def _publish(self, found):
         """Set fitted attributes; a fit that was unfinished is so no more."""
         vars(self).pop("_unfinished", None)
         vars(self).update(found)
-
-
-def _can_go_on(learning_rule, machine):
-    """Return whether a machine's networks share their weights if the rule's must."""
-    pairs = zip(machine.generative, machine.recognition, strict=False)
-    return not LEARNING_RULES[learning_rule].shares_weights or all(
-        np.array_equal(down.weights, up.weights.T) for down, up in pairs
-    )
 
 
 def _fingerprint(X):
@@ -550,34 +411,3 @@ def _fingerprint(X):
 def _spread(n_rows):
     """Return up to 1,000 positions spread over n_rows."""
     return np.linspace(0, n_rows - 1, min(n_rows, MONITOR_ROWS)).astype(int)
-
-
-class AllOrNothing:
-    """Context that leaves the estimator as it was if its block raises.
-
-    Training works on copies, so the attributes' bindings are all there is to
-    restore, and the place in the stream of a RandomState that was handed in.
-
-    No generator: one whose end an interrupt cuts off would take everything back
-    whenever it is collected.
-    """
-
-    def __init__(self, estimator):
-        self.estimator = estimator
-        self.before = dict(vars(estimator))
-        random_state = estimator.random_state
-        is_stream = isinstance(random_state, np.random.RandomState)
-        self.place = random_state.get_state() if is_stream else None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if kind is not None:
-            finish(self._restore)
-
-    def _restore(self):
-        vars(self.estimator).clear()
-        vars(self.estimator).update(self.before)
-        if self.place is not None:
-            self.estimator.random_state.set_state(self.place)

@@ -71,7 +71,7 @@ class Autoregressive:
     units : Bernoulli or Gaussian
         What they are, given all that they see.
 
-    beside : Layer
+    lateral : Layer
         From the units to those after them: V and c.
 
     sent : ndarray of shape (n_rows, n_units), default=None
@@ -80,9 +80,9 @@ class Autoregressive:
 
     factorial = False
 
-    def __init__(self, units, beside, sent=None):
+    def __init__(self, units, lateral, sent=None):
         self.units = units
-        self.beside = beside
+        self.lateral = lateral
         self.sent = sent
 
     @property
@@ -91,9 +91,9 @@ class Autoregressive:
         return self.units.binary
 
     @property
-    def linear(self):
-        """How many regressions teach a mean that is the logits: above, and beside."""
-        return 2 * self.units.linear
+    def n_linear_parents(self):
+        """How many regressions teach a linear mean: one from above, one lateral."""
+        return 2 * self.units.n_linear_parents
 
     @property
     def variance(self):
@@ -107,25 +107,25 @@ class Autoregressive:
 
     def given(self, states):
         """Return units that compute but once what these states send."""
-        return type(self)(self.units, self.beside, self._sent(states))
+        return type(self)(self.units, self.lateral, self._sent(states))
 
     def _sent(self, states):
         """Return what units get from the states before them, bias included."""
         if self.sent is not None:
             return self.sent
-        return self.beside.logits_of_particles(states)
+        return self.lateral.logits_of_particles(states)
 
     def mean(self, logits, out=None):
         """Return the means given the states, or given the means of those before."""
         if self.sent is not None:
             return self.units.mean(np.add(logits, self.sent, out=out), out=out)
-        weights, bias, _ = self.beside
+        weights, bias, _ = self.lateral
         means = means_in_turn(self.units, logits + bias, weights)
         return means if out is None else _copied(means, out)
 
     def sample(self, logits, rng, shape, out=None):
         """Return states of the given shape, drawn one unit after another."""
-        weights, bias, _ = self.beside
+        weights, bias, _ = self.lateral
         logits = logits + bias
         if self.binary:
             drawn = threshold_in_turn(logits, weights, rng.bits(shape))
@@ -151,7 +151,7 @@ class Autoregressive:
         missing : ndarray of bool, shape (n_rows, n_units)
         rng : Stream
         """
-        weights, bias, _ = self.beside
+        weights, bias, _ = self.lateral
         logits = logits + bias
         if self.binary:
             noise = _logistic(rng.bits(logits.shape), logits.dtype)

@@ -1,4 +1,4 @@
-"""Likelihoods: free energy and importance-weighted estimates, exact enumeration.
+"""Likelihoods: free energy and importance-weighted estimates.
 
 All of them come from the log-weights of particles s ~ q(. | x),
 
@@ -14,22 +14,18 @@ the score of a row that did not change. So a float32 machine's close draws are
 decided again in float64 (all of them where a unit sees others in its layer).
 """
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from ._belief_network import work_of
-from ._numerics import log_sum_exp
+from ._numerics import without_nan
 from ._parallel import raise_if_unwanted
 from ._random import FULL_RANGE, RowNoise, as_noise, row_keys
 from ._units import threshold, threshold_level
 
 #: States (particles x rows) that are in work at once; bounds the memory.
 BLOCK_STATES = 512
-MAX_ENUMERATED_BITS = 20
-#: Pairs of states and rows that enumeration has in work at once.
-BLOCK_PAIRS = 2**18
 #: Draws are close where sigmoid(a) and the uniform differ by this; far more than
 #: float32's rounding of any sensible logit.
 _CLOSE = 2.0**-12
@@ -56,7 +52,7 @@ class Estimate(NamedTuple):
     effective_sample_size: np.ndarray
 
 
-def steady(machine):
+def in_draw_precision(machine):
     """Return the machine in the precision that its draws need.
 
     Lateral draws build on each other, so that side is in float64 throughout.
@@ -75,7 +71,7 @@ def log_weights(machine, x, first_logits, noise):
     Parameters
     ----------
     machine : Machine
-        As :func:`steady` gives it.
+        As :func:`in_draw_precision` gives it.
 
     x : ndarray of shape (n_rows, n_features)
 
@@ -171,7 +167,7 @@ def estimate(machine, x, n_particles, seed=0):
     Parameters
     ----------
     machine : Machine
-        As :func:`steady` gives it.
+        As :func:`in_draw_precision` gives it.
 
     x : ndarray of shape (n_rows, n_features)
     n_particles : int
@@ -204,7 +200,7 @@ def pool(weigh_some, n_rows, n_particles):
     for start in range(0, n_particles, step):
         raise_if_unwanted()
         particles = range(start, min(start + step, n_particles))
-        running = _merge(running, _without_nan(weigh_some(particles)))
+        running = _merge(running, without_nan(weigh_some(particles)))
     top, total, squares, plain = running
     # No particle gives a density above 0 to a row that is too far off: there,
     # with no weight at all, the effective sample size is 0.
@@ -234,7 +230,7 @@ def estimate_rows(
     block_states : int
         States that are in work at once, a thread.
     """
-    machine = steady(machine)
+    machine = in_draw_precision(machine)
 
     def score(x):
         return estimate(machine, x, n_particles, seed)
@@ -263,16 +259,6 @@ def estimate_in_blocks(
     return found
 
 
-def _without_nan(log_prob):
-    """Return log-probabilities, -inf in place of NaN.
-
-    All parameters are finite. So NaN comes of a row that is so far off that logits, or
-    its distance, overflow: there is no density.
-    """
-    log_prob[np.isnan(log_prob)] = -np.inf
-    return log_prob
-
-
 def _merge(running, chunk):
     """Add a chunk of log-weights to (maximum, sum w, sum w^2, sum log w).
 
@@ -294,63 +280,6 @@ def _merge(running, chunk):
     )
 
 
-def exact_log_likelihood(machine, x, block_bits=10):
-    """Return log p(x) of every row by summing over all hidden states, float64.
-
-    The marginal of every layer follows from that of the layer above, so the
-    work is the sum over neighbouring layers of 2^(bits of both).
-
-    Parameters
-    ----------
-    machine : Machine
-    x : ndarray of shape (n_rows, n_features)
-    block_bits : int
-        Parents are taken 2^block_bits at a time; bounds the memory.
-
-    Raises
-    ------
-    ValueError
-        If a layer and the one above it have more than `MAX_ENUMERATED_BITS`
-        units together.
-    """
-    layers = wide(machine).top_down
-    sizes = [layer.bias.shape[0] for layer in layers[1:]]
-    most = max(a + b for a, b in itertools.pairwise([*sizes, 0]))
-    if most > MAX_ENUMERATED_BITS:
-        raise ValueError(
-            f"Enumeration is limited to {MAX_ENUMERATED_BITS} binary units in two "
-            f"neighbouring hidden layers; this machine has {most}. Use "
-            "log_likelihood, which samples."
-        )
-    states = binary_states(sizes[-1])
-    log_marginal = layers[-1].units.log_prob(states, layers[-1].bias)
-    children = [x.astype(np.float64), *(binary_states(size) for size in sizes[:-1])]
-    for layer, child in zip(layers[-2::-1], children[::-1], strict=True):
-        log_marginal = _marginal(layer, child, states, log_marginal, 2**block_bits)
-        states = child
-    return log_marginal
-
-
 def wide(machine):
     """Return the machine with everything in float64."""
     return machine.map(lambda array: array.astype(np.float64))
-
-
-def _marginal(layer, child, parents, log_parents, block_size):
-    """Return log sum_s p(child | s) p(s) for every row of child."""
-    total = np.full(len(child), -np.inf)
-    step = max(1, BLOCK_PAIRS // block_size)
-    for start in range(0, len(parents), block_size):
-        part = slice(start, start + block_size)
-        log_prob = layer.units.log_prob_of_pairs(layer.logits(parents[part]))
-        for first in range(0, len(child), step):
-            rows = slice(first, first + step)
-            joint = _without_nan(log_prob(child[rows]) + log_parents[part, None])
-            total[rows] = np.logaddexp(total[rows], log_sum_exp(joint, axis=0))
-    return total
-
-
-def binary_states(n_units):
-    """Return all 2^n_units binary states, one a row, float64."""
-    codes = np.arange(2**n_units)
-    return ((codes[:, None] >> np.arange(n_units)) & 1).astype(np.float64)

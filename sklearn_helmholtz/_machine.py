@@ -23,23 +23,21 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._annealing import annealed_rows
+from ._atomic import AllOrNothing
 from ._belief_network import down_mean, down_pass, up_means, work_of
 from ._conditional import fill_in
-from ._data import Rows, blocks
+from ._data import BLOCK_ROWS, Rows, blocks
 from ._directions import DIRECTIONS
+from ._enumeration import exact_log_likelihood
 from ._fitted import machine_of
-from ._fitting import AllOrNothing, Fitting
+from ._fitting import Fitting
 from ._input import read, refuse_hidden_values
 from ._learning_rules import LEARNING_RULES
-from ._likelihood import estimate_rows, exact_log_likelihood
+from ._likelihood import estimate_rows
 from ._optimizers import OPTIMIZERS, SCHEDULES
 from ._parallel import workers
 from ._random import Stream, make_generators
 from ._start import inside_unit_interval
-
-#: Rows that are coded or drawn at once: few enough that what is freed after a block
-#: stays with the process for the next, instead of being given back and faulted in.
-_BLOCK_ROWS = 512
 
 
 class HelmholtzMachine(
@@ -586,7 +584,7 @@ class HelmholtzMachine(
         n_left = max(n_epochs - self._unfinished.watch.n_epochs, 0)
         context = self._init_callback_context(max_subtasks=n_left)
         with AllOrNothing(self):
-            self._finish(X, y, context, n_epochs)
+            self._resume_fit(X, y, context, n_epochs)
         return self
 
     # ------------------------------------------------------ checks, attributes
@@ -611,21 +609,6 @@ class HelmholtzMachine(
         if not np.isfinite(rows.range).all():
             name = type(self).__name__
             assert_all_finite(rows.X, estimator_name=name, input_name="X")
-
-    def _layer_sizes(self):
-        """Return hidden_layer_sizes as a list."""
-        sizes = np.atleast_1d(self.hidden_layer_sizes)
-        whole = np.issubdtype(sizes.dtype, np.integer)
-        if sizes.ndim != 1 or not sizes.size or not whole:
-            raise ValueError(
-                "hidden_layer_sizes must be one or more integers, got "
-                f"{self.hidden_layer_sizes!r}."
-            )
-        if (sizes < 1).any():
-            raise ValueError(
-                f"hidden_layer_sizes must be > 0, got {self.hidden_layer_sizes!r}."
-            )
-        return sizes.tolist()
 
     def _in_units(self, rows, *, training=True):
         """Return rows of plain data in the machine's units.
@@ -665,16 +648,6 @@ class HelmholtzMachine(
         if self.code == "all":
             return layers
         return [layers[-1 if self.code == "top" else self.code]]
-
-    def _check_code(self, n_layers):
-        """Raise if `code`, which may change after a fit, names none of so many."""
-        if self.code in ("all", "top"):
-            return
-        if not isinstance(self.code, Integral) or not -n_layers <= self.code < n_layers:
-            raise ValueError(
-                f"code={self.code!r} is neither 'all' nor 'top', and not the index of "
-                f"a hidden layer: there are {n_layers}."
-            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -734,7 +707,7 @@ class HelmholtzMachine(
 
         work = rows.n_rows * work_of(machine.recognition[:n_layers])
         with workers(self.n_jobs) as team:
-            team.map_blocks(code, rows.blocks(_BLOCK_ROWS), work)
+            team.map_blocks(code, rows.blocks(BLOCK_ROWS), work)
         return codes
 
     def _taker(self, rows):
@@ -911,7 +884,8 @@ class HelmholtzMachine(
         missing = np.isnan(X)
         start = np.asarray(getattr(self, "location_", 0.5), dtype=self._dtype)
         rows = self._in_units(Rows(np.where(missing, start, X)), training=False)
-        parts = rows.blocks(_BLOCK_ROWS // 2)
+        parts = rows.blocks(BLOCK_ROWS // 2)
+        # A generator a block, so that blocks may be filled in in any thread.
         generators = make_generators(random_state, len(parts))
         machine = machine_of(self)
         filled = np.empty_like(rows.X)
@@ -1027,7 +1001,7 @@ class HelmholtzMachine(
         check_is_fitted(self)
         n_rows = positive("n_samples", n_samples)
         generative = machine_of(self).top_down
-        parts = blocks(n_rows, _BLOCK_ROWS)
+        parts = blocks(n_rows, BLOCK_ROWS)
         # A generator a block, so that blocks may be drawn in any thread.
         generators = make_generators(random_state, len(parts))
         states = [
@@ -1329,7 +1303,7 @@ class HelmholtzMachine(
         with workers(self.n_jobs):
             values = [
                 exact_log_likelihood(machine, rows.take(part))
-                for part in rows.blocks(4 * _BLOCK_ROWS)
+                for part in rows.blocks(4 * BLOCK_ROWS)
             ]
         return np.concatenate(values) - self._log_jacobian()
 

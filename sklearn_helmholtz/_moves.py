@@ -65,7 +65,7 @@ class Chain:
         The states' logits, given the layer above.
 
     power : float, default=1.0
-        How much the child counts.
+        Exponent of p(child | states).
     """
 
     def __init__(self, layer, child, states, prior_logits, power=1.0):

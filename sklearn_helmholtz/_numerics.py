@@ -25,7 +25,7 @@ def one_plus_exp(a, out=None):
     return out
 
 
-def softplus_sum(a, grown=None):
+def softplus_sum(a, one_plus=None):
     """Return the sum over the last axis of log(1 + exp(a)).
 
     One log is taken of the product of four terms each. Rows where a product
@@ -34,11 +34,11 @@ def softplus_sum(a, grown=None):
     Parameters
     ----------
     a : ndarray
-    grown : ndarray, default=None
+    one_plus : ndarray, default=None
         ``one_plus_exp(a)``, where the caller has it; it is only read.
     """
-    grown = one_plus_exp(a) if grown is None else grown
-    total = _log_of_products(grown)
+    one_plus = one_plus_exp(a) if one_plus is None else one_plus
+    total = _log_of_products(one_plus)
     finite = np.isfinite(total)
     if not finite.all():
         total = np.where(finite, total, 0)
@@ -130,3 +130,13 @@ def normalised_weights(log_weights, axis):
     weights = np.exp(log_weights - log_weights.max(axis=axis, keepdims=True))
     weights /= weights.sum(axis=axis, keepdims=True)
     return weights
+
+
+def without_nan(log_prob):
+    """Return log-probabilities, -inf in place of NaN.
+
+    All parameters are finite. So NaN comes of a row that is so far off that logits, or
+    its distance, overflow: there is no density.
+    """
+    log_prob[np.isnan(log_prob)] = -np.inf
+    return log_prob

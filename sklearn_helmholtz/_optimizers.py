@@ -12,6 +12,12 @@ import numpy as np
 
 from ._numerics import row_blocks
 
+#: How far a minibatch moves a variance towards its own mean squared residual:
+#: the natural gradient's step, which keeps it positive.
+_VARIANCE_RATE = 0.05
+#: The smallest variance of a Gaussian unit, as a part of the data's own.
+_VARIANCE_FLOOR = 1e-6
+
 
 def _blocks(gradient, *memories):
     """Return blocks of the weights, if any, and the bias, with memory for them."""
@@ -19,7 +25,30 @@ def _blocks(gradient, *memories):
     return chain.from_iterable(row_blocks(*group) for group in arrays if len(group[0]))
 
 
-class SGD:
+class Optimizer:
+    """How a step reaches the parameters, whatever it was made by."""
+
+    @staticmethod
+    def apply(layer, step, squares):
+        """Add a step to a layer's parameters, and move its variance, if it has one.
+
+        Parameters
+        ----------
+        layer : Layer
+        step : Gradient
+        squares : ndarray of shape (n_units,) or None
+            The minibatch's mean squared residual.
+        """
+        np.add(layer.weights, step.weights, out=layer.weights)
+        np.add(layer.bias, step.bias, out=layer.bias)
+        if squares is not None:
+            variance = layer.units.variance
+            scalar = variance.dtype.type
+            variance += scalar(_VARIANCE_RATE) * (squares - variance)
+            np.maximum(variance, scalar(_VARIANCE_FLOOR), out=variance)
+
+
+class SGD(Optimizer):
     """Gradient ascent with heavy-ball momentum: v <- m v + rate g is the step.
 
     Parameters
@@ -63,7 +92,7 @@ class SGD:
         return gradient.with_arrays(weights, bias.copy())
 
 
-class Adam:
+class Adam(Optimizer):
     """Adam (Kingma & Ba 2015, algorithm 1) for gradient ascent.
 
     Parameters
@@ -110,32 +139,6 @@ class Adam:
             np.divide(mean, value, out=value)
             value *= scalar(rate / unbias_1)
         return gradient
-
-
-#: How far a minibatch moves a variance towards its own mean squared residual:
-#: the natural gradient's step, which keeps it positive.
-_VARIANCE_RATE = 0.05
-
-
-def apply(layer, step, squares, floor):
-    """Add a step to a layer's parameters, and move its variance, if it has one.
-
-    Parameters
-    ----------
-    layer : Layer
-    step : Gradient
-    squares : ndarray of shape (n_units,) or None
-        The minibatch's mean squared residual.
-
-    floor : float
-        The smallest variance.
-    """
-    np.add(layer.weights, step.weights, out=layer.weights)
-    np.add(layer.bias, step.bias, out=layer.bias)
-    if squares is not None:
-        variance = layer.units.variance
-        variance += variance.dtype.type(_VARIANCE_RATE) * (squares - variance)
-        np.maximum(variance, variance.dtype.type(floor), out=variance)
 
 
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}

@@ -96,7 +96,7 @@ def _moments(parent, information):
     return Moments(len(parent), *sums)
 
 
-def joint(first, second):
+def pooled(first, second):
     """Return what :func:`measure` would give for the rows of both."""
     return {
         key: Moments(*map(np.add, mine, second[key])) for key, mine in first.items()

@@ -15,6 +15,8 @@ _RECOGNITION_SPREAD = 0.1
 #: The largest weight of a cause on the visible units, times the root of their
 #: number.
 _CAUSE = np.sqrt(2)
+#: Rows of weights that are drawn at once, in float64.
+_DRAWN_ROWS = 64
 
 
 def inside_unit_interval(rows):
@@ -134,27 +136,27 @@ def _generative(biases, units, rng, dtype):
     return tuple(layers)
 
 
-def _fill(weights, draw, n_rows=64):
+def _fill(weights, draw):
     """Fill weights with float64 draws, some rows at a time to save memory."""
-    for start in range(0, len(weights), n_rows):
-        part = weights[start : start + n_rows]
+    for start in range(0, len(weights), _DRAWN_ROWS):
+        part = weights[start : start + _DRAWN_ROWS]
         part[...] = draw(part.shape)
 
 
-def _mean(rows, block_size=BLOCK_ROWS):
+def _mean(rows):
     """Return the mean row, summed in float64."""
     total = np.zeros(rows.n_features)
-    for part in rows.blocks(block_size):
+    for part in rows.blocks(BLOCK_ROWS):
         total += rows.sums(part)
     return total / rows.n_rows
 
 
-def _variance(rows, mean, block_size=BLOCK_ROWS):
+def _variance(rows, mean):
     """Return the rows' variance, drawn towards the spread of one by a row more.
 
     Rows standardised by others' moments may be constant.
     """
     total = np.ones(rows.n_features)
-    for part in rows.blocks(block_size):
+    for part in rows.blocks(BLOCK_ROWS):
         total += np.square(rows.take(part) - mean).sum(axis=0)
     return total / (rows.n_rows + 1)

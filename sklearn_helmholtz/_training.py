@@ -4,87 +4,16 @@ The only loop. Which regressions a phase has, what direction they give and how
 an optimiser goes there arrive as arguments.
 """
 
-import copy
 from functools import cache, partial
 
 import numpy as np
 
-from ._belief_network import BOTTOM_UP, TOP_DOWN, TRIANGULAR, Machine, Scratch
+from ._belief_network import BOTTOM_UP, TOP_DOWN, TRIANGULAR, Scratch
 from ._parallel import run_in_turn
 from ._random import Stream, draw_from_means
 
-NETWORKS = Machine._fields
-
 #: Bytes of a layer from which on adding the steps is worth two threads.
 _LARGE_LAYER = 2**20
-#: Logits and standardised means never come near this unless training diverges.
-_LARGEST_PARAMETER = 1e10
-
-
-class TrainingState:
-    """All that training changes: a copy of it goes on exactly as it would have.
-
-    Parameters
-    ----------
-    machine : Machine
-        The parameters; changed in place.
-
-    memory : dict of str to list of dict, or None
-        The optimiser's memory by network and layer; None in a copy that was
-        made without it.
-
-    averages : dict of str to list, or None
-        The direction's running averages by network and layer.
-
-    scales : dict of str to list of ndarray
-        What has been learned of the weights' priors, see :mod:`._penalties`.
-
-    generators : list of numpy.random.Generator
-        One for the order of rows, then one a lane.
-
-    n_steps : int, default=0
-        Minibatches seen.
-    """
-
-    def __init__(self, machine, memory, averages, scales, generators, n_steps=0):
-        self.machine = machine
-        self.memory = memory
-        self.averages = averages
-        self.scales = scales
-        self.generators = generators
-        self.n_steps = n_steps
-
-    def copy(self):
-        """Return an independent copy with writeable arrays."""
-        return copy.deepcopy(self)
-
-    def without_memory(self):
-        """Return an independent copy that lacks the optimiser's memory."""
-        found = copy.copy(self)
-        found.memory = None
-        return found.copy()
-
-    def take(self, other):
-        """Become a copy of another state, but for the optimiser's memory.
-
-        The parameters are copied into the arrays that are there.
-        """
-        arrays = zip(self.machine.arrays(), other.machine.arrays(), strict=True)
-        for mine, theirs in arrays:
-            np.copyto(mine, theirs)
-        self.averages = copy.deepcopy(other.averages)
-        self.scales = copy.deepcopy(other.scales)
-        self.generators = copy.deepcopy(other.generators)
-        self.n_steps = other.n_steps
-
-    def is_sound(self):
-        """Return whether all parameters are finite and of a sensible size."""
-        # A comparison with NaN is false.
-        return all(
-            array.min() > -_LARGEST_PARAMETER and array.max() < _LARGEST_PARAMETER
-            for array in self.machine.arrays()
-            if array.size
-        )
 
 
 class Step:
@@ -105,17 +34,11 @@ class Step:
     rule, direction, optimizer
         What the step consists of.
 
-    apply : callable
-        Adds a step to a layer's parameters.
-
     resample : bool
         Whether rows are the means of binary rows, drawn afresh at every visit.
 
     penalty : Fixed or Evidence
         What draws the weights towards zero, and how strongly.
-
-    variance_floor : float
-        The smallest variance of Gaussian units.
     """
 
     def __init__(
@@ -126,20 +49,16 @@ class Step:
         rule,
         direction,
         optimizer,
-        apply,
         resample,
         penalty,
-        variance_floor,
     ):
         self.state = state
         self.rows = rows
         self.rule = rule
         self.direction = direction
         self.optimizer = optimizer
-        self.apply = apply
         self.resample = resample
         self.penalty = penalty
-        self.variance_floor = variance_floor
         self.streams = [Stream(generator) for generator in state.generators[1:]]
         self.scratch = [Scratch(state.machine.dtype) for _ in self.streams]
         self.lanes = cache(rule.lanes)
@@ -294,7 +213,7 @@ class Step:
                 layer = getattr(self.state.machine, network)[number]
                 has_variance = layer.units.variance is not None
                 of_layer = squares if has_variance else None
-                self.apply(layer, step, of_layer, self.variance_floor)
+                self.optimizer.apply(layer, step, of_layer)
 
 
 def _length(index):

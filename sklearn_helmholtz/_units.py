@@ -3,8 +3,8 @@
 A unit type knows eight functions of the logits ``a`` (for Gaussian units the
 mean) and nothing of weights: ``mean``, ``sample``, ``log_prob``, ``log_prob_of_pairs``,
 ``residual``, ``log_prob_and_residual``, ``information`` and ``given``; and five facts:
-``binary``, ``factorial``, ``linear``, ``precision`` and ``variance``. A new type is a
-class with these.
+``binary``, ``factorial``, ``n_linear_parents``, ``precision`` and ``variance``. A new
+type is a class with these.
 """
 
 import numpy as np
@@ -54,9 +54,9 @@ class Bernoulli:
     binary = True
     #: Whether a layer's units are independent given their parents.
     factorial = True
-    #: Where the mean is the logits, so that a step may be too long, how many
-    #: regressions at once teach what they are made of; else 0.
-    linear = 0
+    #: How many regressions teach a mean that is linear in its parents; 0 for other
+    #: units. Steps of those that there are may be too long.
+    n_linear_parents = 0
     #: A learned variance a unit, of shape (n_units,), where there is one.
     variance = None
     #: The derivative of log_prob to the logits is the residual times this.
@@ -81,10 +81,10 @@ class Bernoulli:
         """
         if logits.ndim < states.ndim:  # shared by many states
             return self._log_prob_of_many(states, logits)
-        away, rest = self._away(states)
+        signs, rest = self._signs(states)
         # Large temporaries may each be memory fresh from the system.
-        out = away if away.shape == logits.shape else None
-        log_prob = -softplus_sum(np.multiply(away, logits, out=out))
+        out = signs if signs.shape == logits.shape else None
+        log_prob = -softplus_sum(np.multiply(signs, logits, out=out))
         return log_prob if rest is None else log_prob + np.vecdot(rest, logits)
 
     def _log_prob_of_many(self, states, logits):
@@ -95,20 +95,20 @@ class Bernoulli:
         likelier = (logits > 0).astype(logits.dtype)
         return np.vecdot(states - likelier, logits) - softplus_sum(-np.abs(logits))
 
-    def _away(self, states):
-        """Return -1 for states that are on, 1 for others; and how far off they are.
+    def _signs(self, states):
+        """Return the signs d of what logits cost, and what is left of grey states.
 
-        States in (0, 1) count as the nearer of 0 and 1, and the rest that is off, which
-        is None for binary states, as so much of a logit.
+        With r = round(s): d = 1 - 2 r, and s - r or None;
+        log p(s) = (s - r) a - softplus(d a).
         """
         on, rest = states, None
         if self.grey:
             on = (states > 0.5).astype(states.dtype)
             rest = states - on
             rest = rest if rest.any() else None
-        away = np.multiply(on, -2, out=on if self.grey else None)
-        away += 1
-        return away, rest
+        signs = np.multiply(on, -2, out=on if self.grey else None)
+        signs += 1
+        return signs, rest
 
     def log_prob_of_pairs(self, logits):
         """Return what gives log p of rows of states under every row of logits.
@@ -127,16 +127,16 @@ class Bernoulli:
     def log_prob_and_residual(self, states, logits):
         """Return both, at the price of one; the residual takes the logits' place.
 
-        With d the direction to the other state, p(s) = 1 / g where g = 1 + exp(d a),
-        and s - mean = d / g - d.
+        With d and r as in `_signs`, p(r) = 1 / g where g = 1 + exp(d a), and
+        r - mean = d / g - d.
         """
-        away, rest = self._away(states)
+        signs, rest = self._signs(states)
         linear = 0 if rest is None else np.vecdot(rest, logits)
-        logits *= away
-        grown = one_plus_exp(logits)
-        log_prob = linear - softplus_sum(logits, grown)
-        residual = np.divide(away, grown, out=logits)
-        residual -= away
+        logits *= signs
+        one_plus = one_plus_exp(logits)
+        log_prob = linear - softplus_sum(logits, one_plus)
+        residual = np.divide(signs, one_plus, out=logits)
+        residual -= signs
         if rest is not None:
             residual += rest
         return log_prob, residual
@@ -168,7 +168,7 @@ class Gaussian:
 
     binary = False
     factorial = True
-    linear = 1
+    n_linear_parents = 1
 
     def __init__(self, variance):
         self.variance = variance

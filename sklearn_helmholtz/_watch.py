@@ -19,11 +19,14 @@ class Watch:
 
     keep_best : bool
         Watch the validation free energy, and keep the state that had the best.
+
+    tol, patience, most_epochs
+        When to stop, see :meth:`stop_when`, which changes that later.
     """
 
-    def __init__(self, state, *, keep_best):
-        self.tol = self.patience = self.most_epochs = None
+    def __init__(self, state, *, keep_best, tol, patience, most_epochs):
         self.keep_best = keep_best
+        self.tol, self.patience, self.most_epochs = tol, patience, most_epochs
         self.curve = []
         self.validation_curve = []
         self.diverged = False
@@ -33,7 +36,7 @@ class Watch:
         self._n_stale = 0
 
     def stop_when(self, *, tol, patience, most_epochs):
-        """Say when to stop, at the beginning or from here on.
+        """Say when to stop, from here on.
 
         Parameters
         ----------

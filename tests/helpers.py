@@ -24,7 +24,7 @@ def nothing_but_overflow():
 
 def share_all_work(patch):
     """Have threads share what is so little that one does it sooner."""
-    patch.setattr("sklearn_helmholtz._fitting._SMALL_STEP", 0)
+    patch.setattr("sklearn_helmholtz._settings._SMALL_STEP", 0)
     patch.setattr("sklearn_helmholtz._parallel._LITTLE_WORK", 0)
 
 

@@ -15,7 +15,7 @@ from scipy.stats import chisquare
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._annealing import _Path, annealed_log_weights, annealed_rows
 from sklearn_helmholtz._data import Rows
-from sklearn_helmholtz._likelihood import exact_log_likelihood
+from sklearn_helmholtz._enumeration import exact_log_likelihood
 from sklearn_helmholtz._parallel import workers
 from sklearn_helmholtz._random import RowStream, row_keys
 

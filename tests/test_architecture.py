@@ -10,7 +10,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sklearn_helmholtz"
 MODULES = sorted(path.stem for path in PACKAGE.glob("_[a-z]*.py"))
 #: The only modules that know scikit-learn.
-FACES = {"_displays", "_classifier", "_machine", "_fitting", "_input", "_random"}
+FACES = {
+    "_displays",
+    "_classifier",
+    "_machine",
+    "_fitting",
+    "_settings",
+    "_input",
+    "_random",
+}
 
 
 def order():
@@ -47,6 +55,8 @@ def test_module_imports_only_what_stands_below_it(module):
 def test_training_gets_rules_directions_and_optimisers_as_arguments():
     assert not imports("_training")[0] & {
         "_learning_rules",
+        "_particles",
+        "_phases",
         "_directions",
         "_optimizers",
     }

@@ -8,9 +8,10 @@ import pytest
 from helpers import plain, random_machine, stream
 
 from sklearn_helmholtz._belief_network import Layer, Machine, Scratch, down_pass
-from sklearn_helmholtz._directions import Centred, Gradient, Natural, Plain
-from sklearn_helmholtz._learning_rules import Regression, sleep
+from sklearn_helmholtz._directions import Centred, Natural, Plain
+from sklearn_helmholtz._gradient import Gradient
 from sklearn_helmholtz._penalties import Fixed
+from sklearn_helmholtz._phases import Regression, sleep
 from sklearn_helmholtz._units import Bernoulli
 
 
@@ -18,8 +19,10 @@ def regression(seed=0, n_rows=20, squares=None, scale=1.0, n_parents=5):
     rng = np.random.default_rng(seed)
     parent = scale * rng.integers(0, 2, (n_rows, n_parents)).astype(float)
     residual = rng.normal(size=(n_rows, 3)) / n_rows
-    linear = 0 if squares is None else 2
-    return Regression("recognition", 0, parent, residual, squares, linear=linear)
+    n_linear = 0 if squares is None else 2
+    return Regression(
+        "recognition", 0, parent, residual, squares, n_linear_parents=n_linear
+    )
 
 
 def empty_gradient(n_parents=5):

@@ -483,9 +483,9 @@ def test_no_learning_rate_is_too_small(dtype):
 @pytest.mark.parametrize("keep_best", [False, True])
 def test_epochs_are_held_against_the_best_of_all(keep_best):
     state = SimpleNamespace(is_sound=lambda: True)
-    watch = Watch(state, keep_best=keep_best)
+    stop = {"tol": 0.0, "patience": 3, "most_epochs": 9}
+    watch = Watch(state, keep_best=keep_best, **stop)
     watch._spare = SimpleNamespace(take=lambda other: None)
-    watch.stop_when(tol=0.0, patience=3, most_epochs=9)
     energies, kept = [5.0, 1.0, 3.0, 2.0, 1.5], []
     while not watch.is_over:
         watch.secure()

@@ -35,7 +35,7 @@ def full_logits(units, states, logits):
     found = np.array(np.broadcast_to(logits, states.shape))
     for place in np.ndindex(states.shape[:-1]):
         oracles.add_those_before(
-            found[place], states[place], units.beside.weights, units.beside.bias
+            found[place], states[place], units.lateral.weights, units.lateral.bias
         )
     return found
 
@@ -82,7 +82,7 @@ def test_means_in_turn_see_the_means_before_them(kind):
     for row, means in zip(logits, out, strict=True):
         expected = row.copy()
         oracles.add_those_before(
-            expected, means, units.beside.weights, units.beside.bias
+            expected, means, units.lateral.weights, units.lateral.bias
         )
         np.testing.assert_allclose(means, kind.mean(expected))
 
@@ -94,8 +94,8 @@ def test_gaussian_draws_have_the_moments_of_a_loop_over_units():
     drawn = units.sample(logits, stream(), logits.shape)
     mean, covariance = np.zeros(N_UNITS), np.zeros((N_UNITS, N_UNITS))
     for j in range(N_UNITS):
-        sent = units.beside.weights[:j, j]
-        mean[j] = logits[0, j] + units.beside.bias[j] + mean[:j] @ sent
+        sent = units.lateral.weights[:j, j]
+        mean[j] = logits[0, j] + units.lateral.bias[j] + mean[:j] @ sent
         covariance[:j, j] = covariance[j, :j] = covariance[:j, :j] @ sent
         covariance[j, j] = units.units.variance[j] + sent @ covariance[:j, :j] @ sent
     spread = np.sqrt(np.diag(covariance))
@@ -148,7 +148,7 @@ def shortened(units, n_units):
     if not kind.binary:
         kind = Gaussian(kind.variance[:n_units])
     part = slice(n_units)
-    weights, bias, _ = units.beside
+    weights, bias, _ = units.lateral
     return Autoregressive(kind, Layer(weights[part, part], bias[part], kind))
 
 

@@ -11,16 +11,11 @@ import oracles
 import pytest
 from helpers import plain, random_machine, stream, with_parameter
 
-from sklearn_helmholtz import HelmholtzMachine, _learning_rules
+from sklearn_helmholtz import HelmholtzMachine, _phases
 from sklearn_helmholtz._belief_network import TRIANGULAR, Scratch
-from sklearn_helmholtz._learning_rules import (
-    LEARNING_RULES,
-    ReweightedWakeSleep,
-    contrast,
-    reweighted_wake,
-    sleep,
-    wake,
-)
+from sklearn_helmholtz._learning_rules import LEARNING_RULES, ReweightedWakeSleep
+from sklearn_helmholtz._particles import reweighted_wake
+from sklearn_helmholtz._phases import contrast, sleep, wake
 
 SIZES = [(3, 2), (2, 2, 2), (2, 2, 1, 2)]
 STEP = 1e-5
@@ -87,7 +82,7 @@ def test_expected_wake_update_is_the_gradient(
     totals = {}
     for s in oracles.hidden_states(plain(machine)):
         states = [x[None], *(np.array([layer]) for layer in s)]
-        monkeypatch.setattr(_learning_rules, "up_pass", lambda *_, s=states: s)
+        monkeypatch.setattr(_phases, "up_pass", lambda *_, s=states: s)
         q = np.exp(oracles.log_recognition(plain(machine), x, s))
         collect(wake(machine, x[None], None, Scratch(float), 0.5), 2 * q, totals)
     # Gaussian means step by their natural gradient: the slope times the variance.
@@ -108,7 +103,7 @@ def test_expected_sleep_update_is_the_gradient(sizes, lateral, monkeypatch):
     for x in oracles.all_states(sizes[0]):
         for s in oracles.hidden_states(plain(machine)):
             states = [np.array([layer]) for layer in (x, *s)]
-            monkeypatch.setattr(_learning_rules, "down_pass", lambda *_, s=states: s)
+            monkeypatch.setattr(_phases, "down_pass", lambda *_, s=states: s)
             p = np.exp(oracles.log_joint(plain(machine), x, s))
             collect(sleep(machine, 1, None, Scratch(float), 0.5), 2 * p, totals)
 
@@ -128,7 +123,7 @@ def test_expected_contrast_of_shared_weights_is_contrastive_divergence(
     np.copyto(down.weights, up.weights.T)
     x, h = np.array([[1.0, 0.0, 1.0]]), np.array([[0.0, 1.0]])
     mean = down.units.mean(h @ down.weights + down.bias)
-    monkeypatch.setattr(_learning_rules, "up_pass", lambda *_: [x, h])
+    monkeypatch.setattr(_phases, "up_pass", lambda *_: [x, h])
     if gaussian:  # symmetric about the mean, so that their average is it
         steps = [*np.eye(3), *-np.eye(3)]
         echoes = [(mean + step, 1 / 6) for step in steps]
@@ -242,7 +237,7 @@ def test_expected_squares_move_the_variance_up_the_gradient(sizes, monkeypatch):
     squares = 0.0
     for s in oracles.hidden_states(plain(machine)):
         states = [x[None], *(np.array([layer]) for layer in s)]
-        monkeypatch.setattr(_learning_rules, "up_pass", lambda *_, s=states: s)
+        monkeypatch.setattr(_phases, "up_pass", lambda *_, s=states: s)
         q = np.exp(oracles.log_recognition(plain(machine), x, s))
         found = next(wake(machine, x[None], None, Scratch(float), 0.5))
         squares = squares + 2 * q * found.squares
@@ -374,7 +369,7 @@ def test_regressions_that_teach_one_linear_mean_are_counted(autoregressive):
     x = np.random.default_rng(0).normal(size=(5, 4))
     for each in wake(machine, x, stream(), Scratch(float), 0.2):
         expected = 1 + autoregressive if each.layer == 0 else 0
-        assert each.linear == expected
+        assert each.n_linear_parents == expected
 
 
 @pytest.mark.parametrize("n_particles", [1, 2, 5])

@@ -8,16 +8,16 @@ import oracles
 import pytest
 from helpers import MACHINES, plain, random_machine, share_all_work, some_rows
 
-from sklearn_helmholtz import HelmholtzMachine, _likelihood
+from sklearn_helmholtz import HelmholtzMachine, _enumeration, _likelihood
 from sklearn_helmholtz._belief_network import Layer
 from sklearn_helmholtz._data import Rows
+from sklearn_helmholtz._enumeration import exact_log_likelihood
 from sklearn_helmholtz._likelihood import (
     draw,
     estimate,
     estimate_rows,
-    exact_log_likelihood,
+    in_draw_precision,
     log_weights,
-    steady,
 )
 from sklearn_helmholtz._numerics import softplus_sum
 from sklearn_helmholtz._parallel import workers
@@ -58,7 +58,7 @@ def test_enumeration_takes_as_many_exponentials_of_logits_for_any_rows(monkeypat
         return softplus_sum(a)
 
     monkeypatch.setattr("sklearn_helmholtz._units.softplus_sum", counted)
-    monkeypatch.setattr(_likelihood, "BLOCK_PAIRS", 16)  # 8 rows at once
+    monkeypatch.setattr(_enumeration, "BLOCK_PAIRS", 16)  # 8 rows at once
     machine = random_machine((6, 4, 2))
     for n_rows in (1, 50):
         taken.append(0)
@@ -266,7 +266,7 @@ def test_float32_draws_do_not_depend_on_the_rounding_of_logits(index, n_particle
 
 def test_lateral_side_is_scored_in_float64():
     narrow = random_machine((3, 2), lateral=True, dtype=np.float32)
-    wide = steady(narrow)
+    wide = in_draw_precision(narrow)
     for layer in (*wide.recognition, *wide.lateral):
         assert layer.weights.dtype == layer.bias.dtype == np.float64
     for one, other in zip(wide.lateral, narrow.lateral, strict=True):
@@ -274,7 +274,7 @@ def test_lateral_side_is_scored_in_float64():
         np.testing.assert_array_equal(one.bias, other.bias)
     assert wide.generative is narrow.generative
     factorial = random_machine((3, 2))
-    assert steady(factorial) is factorial
+    assert in_draw_precision(factorial) is factorial
 
 
 def test_too_large_a_machine_is_refused_by_name_of_the_way_out():

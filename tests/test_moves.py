@@ -20,10 +20,11 @@ from scipy.stats import chisquare
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._belief_network import Scratch
-from sklearn_helmholtz._learning_rules import ReweightedWakeSleep, refined_wake
-from sklearn_helmholtz._likelihood import binary_states
+from sklearn_helmholtz._enumeration import binary_states
+from sklearn_helmholtz._learning_rules import ReweightedWakeSleep
 from sklearn_helmholtz._moves import Chain, refine
 from sklearn_helmholtz._numerics import normalised_weights
+from sklearn_helmholtz._particles import refined_wake
 from sklearn_helmholtz._random import choose, uniforms
 
 LEVEL = 0.001

@@ -7,10 +7,11 @@ from scipy.special import gammaln
 
 from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._directions import DIRECTIONS
+from sklearn_helmholtz._enumeration import exact_log_likelihood
 from sklearn_helmholtz._fitted import new_state
 from sklearn_helmholtz._learning_rules import LEARNING_RULES
-from sklearn_helmholtz._likelihood import estimate_rows, exact_log_likelihood
-from sklearn_helmholtz._optimizers import SGD, apply
+from sklearn_helmholtz._likelihood import estimate_rows
+from sklearn_helmholtz._optimizers import SGD
 from sklearn_helmholtz._parallel import run_in_turn, workers
 from sklearn_helmholtz._penalties import Evidence, Fixed, measure
 from sklearn_helmholtz._random import make_generators
@@ -22,7 +23,7 @@ class Poisson:
 
     binary = False
     factorial = True
-    linear = 0
+    n_linear_parents = 0
     precision = 1.0
     variance = None
 
@@ -105,10 +106,8 @@ def test_counts_are_learned_by_every_rule_and_direction(rule, direction):
         rule=LEARNING_RULES[rule](3, 0.5, 0.5, informed=chosen.informed),
         direction=chosen(state.averages),
         optimizer=SGD(0.9),
-        apply=apply,
         resample=False,
         penalty=Fixed(1e-3),
-        variance_floor=1e-6,
     )
     before = exact_log_likelihood(machine, X).mean()
     trainer = epochs(

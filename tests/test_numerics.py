@@ -97,11 +97,11 @@ def test_sum_of_softplus_holds_where_only_some_rows_overflow(dtype):
     plain = np.logaddexp(0, a.astype(float)).sum(axis=-1)
     overflows = np.isinf(one_plus_exp(a)).any(axis=-1)
     assert 0 < overflows.sum() < len(a)
-    grown = one_plus_exp(a)
-    before = grown.copy()
+    one_plus = one_plus_exp(a)
+    before = one_plus.copy()
     np.testing.assert_allclose(softplus_sum(a), plain, rtol=1e-5)
-    np.testing.assert_array_equal(softplus_sum(a, grown), softplus_sum(a))
-    np.testing.assert_array_equal(grown, before)
+    np.testing.assert_array_equal(softplus_sum(a, one_plus), softplus_sum(a))
+    np.testing.assert_array_equal(one_plus, before)
     # A row's sum does not depend on the company that it is in.
     for row, found in zip(a, softplus_sum(a), strict=True):
         assert softplus_sum(row[None])[0] == pytest.approx(found, rel=1e-6)

@@ -5,9 +5,10 @@ import pytest
 from helpers import random_machine
 
 from sklearn_helmholtz._belief_network import Layer, Scratch
-from sklearn_helmholtz._directions import Gradient, Plain
-from sklearn_helmholtz._learning_rules import Regression
-from sklearn_helmholtz._optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, apply
+from sklearn_helmholtz._directions import Plain
+from sklearn_helmholtz._gradient import Gradient
+from sklearn_helmholtz._optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam
+from sklearn_helmholtz._phases import Regression
 from sklearn_helmholtz._units import Gaussian
 
 #: Layers of one block of values and of several.
@@ -74,7 +75,7 @@ def test_apply_adds_the_step_and_moves_the_variance_between_its_bounds():
     layer = Layer(np.ones((5, 3)), np.ones(3), units)
     step = Gradient.like(layer)
     step.weights[:], step.bias[:] = 0.5, -0.5
-    apply(layer, step, np.array([2.0, 1.0, 0.0]), floor=1e-6)
+    SGD(0.9).apply(layer, step, np.array([2.0, 1.0, 0.0]))
     assert (layer.weights == 1.5).all()
     assert (layer.bias == 0.5).all()
     assert 1 < units.variance[0] < 2
@@ -121,6 +122,6 @@ def test_both_optimisers_climb_to_the_top_of_a_concave_function():
             gradient.weights[:] = target - layer.weights
             gradient.bias[:] = -layer.bias
             step = optimizer.prepare(gradient, state, rate * (1 - number / 800))
-            apply(layer, step, None, 0.0)
+            optimizer.apply(layer, step, None)
         np.testing.assert_allclose(layer.weights, target, atol=1e-3)
         np.testing.assert_allclose(layer.bias, 0, atol=1e-3)

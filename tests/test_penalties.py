@@ -14,9 +14,9 @@ from sklearn_helmholtz._penalties import (
     Fixed,
     expected_squares,
     initial_scales,
-    joint,
     measure,
     next_scales,
+    pooled,
     precision,
     share_of_evidence,
 )
@@ -105,7 +105,7 @@ def test_moments_of_parts_add_up_to_those_of_all_rows():
     x = binary_rows(20, 5)
     whole, first, second = (measure(machine, part) for part in (x, x[:7], x[7:]))
     for key, found in whole.items():
-        for mine, theirs in zip(found, joint(first, second)[key], strict=True):
+        for mine, theirs in zip(found, pooled(first, second)[key], strict=True):
             np.testing.assert_allclose(mine, theirs)
 
 

@@ -103,6 +103,6 @@ def test_system_sees_no_connection_no_process_and_no_file_but_the_checkpoint(tmp
 def test_skops_asks_to_trust_what_the_documentation_lists(settings):
     machine = HelmholtzMachine((4, 2), max_iter=1, **settings).fit(binary_rows())
     asked = skops.io.get_untrusted_types(data=skops.io.dumps(machine))
-    text = (ROOT / "doc" / "reliability.md").read_text(encoding="utf-8")
+    text = (ROOT / "doc" / "persistence.md").read_text(encoding="utf-8")
     listed = text.split("trusted = [")[1].split("]")[0]
     assert set(asked) <= {name.strip(' \n"') for name in listed.split(",")}

@@ -9,19 +9,19 @@ from helpers import binary_rows, parameters, random_machine, share_all_work
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
-from sklearn_helmholtz import HelmholtzMachine, _fitting
+from sklearn_helmholtz import HelmholtzMachine, _settings
 from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._directions import Plain
 from sklearn_helmholtz._fitted import new_state
 from sklearn_helmholtz._learning_rules import (
     LEARNING_RULES,
     Lane,
-    Regression,
     ReweightedWakeSleep,
 )
-from sklearn_helmholtz._optimizers import SCHEDULES, SGD, apply
+from sklearn_helmholtz._optimizers import SCHEDULES, SGD
 from sklearn_helmholtz._parallel import run_in_turn
 from sklearn_helmholtz._penalties import Fixed
+from sklearn_helmholtz._phases import Regression
 from sklearn_helmholtz._random import make_generators
 from sklearn_helmholtz._training import Step, epochs, minibatches
 from sklearn_helmholtz._watch import Watch
@@ -53,7 +53,6 @@ def make_step(machine, X, rule, **settings):
     settings = {
         "resample": False,
         "penalty": Fixed(0.0),
-        "variance_floor": 1e-6,
     } | settings
     return Step(
         state,
@@ -61,7 +60,6 @@ def make_step(machine, X, rule, **settings):
         rule=rule,
         direction=Plain(),
         optimizer=SGD(0.0),
-        apply=apply,
         **settings,
     )
 
@@ -322,7 +320,7 @@ def test_auto_is_the_rate_that_the_docstring_names(settings, rate):
 
 @pytest.mark.parametrize("rule", LEARNING_RULES)
 def test_auto_is_the_penalty_that_the_docstring_names(rule, monkeypatch):
-    monkeypatch.setattr(_fitting, "share_of_evidence", lambda machine, n_rows: 1.0)
+    monkeypatch.setattr(_settings, "share_of_evidence", lambda machine, n_rows: 1.0)
     X = binary_rows()
     penalty = 3e-4 if rule == "contrastive-divergence" else "evidence"
     auto, named, other = (
@@ -436,9 +434,7 @@ def test_resampled_bits_have_the_grey_values_as_means(monkeypatch):
 def watched():
     machine = random_machine((4, 3, 2), gaussian=True)
     state = new_state(machine, SGD(0.9), Plain, make_generators(0, 3))
-    watch = Watch(state, keep_best=False)
-    watch.stop_when(tol=0.0, patience=None, most_epochs=9)
-    return watch
+    return Watch(state, keep_best=False, tol=0.0, patience=None, most_epochs=9)
 
 
 def contents(state):

@@ -1,0 +1,36 @@
+"""All or nothing: an estimator that a call which raises leaves as it was."""
+
+import numpy as np
+
+from ._parallel import finish
+
+
+class AllOrNothing:
+    """Context that leaves the estimator as it was if its block raises.
+
+    Training works on copies, so the attributes' bindings are all there is to
+    restore, and the place in the stream of a RandomState that was handed in.
+
+    No generator: one whose end an interrupt cuts off would take everything back
+    whenever it is collected.
+    """
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+        self.before = dict(vars(estimator))
+        random_state = estimator.random_state
+        is_stream = isinstance(random_state, np.random.RandomState)
+        self.place = random_state.get_state() if is_stream else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is not None:
+            finish(self._restore)
+
+    def _restore(self):
+        vars(self.estimator).clear()
+        vars(self.estimator).update(self.before)
+        if self.place is not None:
+            self.estimator.random_state.set_state(self.place)

@@ -1,0 +1,226 @@
+"""From the estimator's parameters to the parts of training."""
+
+import math
+from itertools import pairwise
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils.validation import _num_samples
+
+from ._data import is_binary
+from ._directions import DIRECTIONS
+from ._fitted import new_memory
+from ._learning_rules import LEARNING_RULES
+from ._optimizers import OPTIMIZERS
+from ._parallel import run_in_turn
+from ._penalties import Evidence, Fixed, share_of_evidence
+from ._training import Step
+
+#: Below this many multiplications, in float32, a step is too short to share among
+#: threads: at each call into NumPy they hand Python's lock to each other.
+_SMALL_STEP = 1.5e7
+#: The passes over the parameters take as long as products of so many rows.
+_ROWS_OF_PASSES = 20
+#: So many times as many calls as one particle has several, or one that moves.
+_CALLS_OF_PARTICLES = 3
+#: Between how many epochs max_iter="auto" chooses, by the number of steps in them.
+_LEAST_EPOCHS = 50
+_MOST_EPOCHS = 200
+#: Steps of less are lost beside any parameter, and underflow on the way there.
+_SMALLEST_RATE = 1e-25
+
+
+class Settings:
+    """What training's parts are, as the estimator's parameters say.
+
+    A mixin: it reads the parameters, and nothing of what is fitted but `visible_`.
+    """
+
+    def _layer_sizes(self):
+        """Return hidden_layer_sizes as a list."""
+        sizes = np.atleast_1d(self.hidden_layer_sizes)
+        whole = np.issubdtype(sizes.dtype, np.integer)
+        if sizes.ndim != 1 or not sizes.size or not whole:
+            raise ValueError(
+                "hidden_layer_sizes must be one or more integers, got "
+                f"{self.hidden_layer_sizes!r}."
+            )
+        if (sizes < 1).any():
+            raise ValueError(
+                f"hidden_layer_sizes must be > 0, got {self.hidden_layer_sizes!r}."
+            )
+        return sizes.tolist()
+
+    def _check_code(self, n_layers):
+        """Raise if `code`, which may change after a fit, names none of so many."""
+        if self.code in ("all", "top"):
+            return
+        if not isinstance(self.code, Integral) or not -n_layers <= self.code < n_layers:
+            raise ValueError(
+                f"code={self.code!r} is neither 'all' nor 'top', and not the index of "
+                f"a hidden layer: there are {n_layers}."
+            )
+
+    def _check_parameters(self):
+        """Raise if parameters, each of which is valid, do not go together.
+
+        Called before anything else is done, so that nothing is done in vain.
+        """
+        self._check_code(len(self._layer_sizes()))
+        if LEARNING_RULES[self.learning_rule].shares_weights:
+            self._check_sharing()
+
+    def _check_sharing(self):
+        """Raise if others do not go with a rule whose networks share their weights."""
+        if DIRECTIONS[self.direction].informed:
+            raise ValueError(
+                f"direction={self.direction!r} measures each network by itself, which "
+                f"would part the weights that learning_rule={self.learning_rule!r} "
+                "shares. Choose direction='centred' or 'plain'."
+            )
+        if self.autoregressive:
+            raise ValueError(
+                f"learning_rule={self.learning_rule!r} has no place for visible units "
+                "that see each other. Choose another rule, or autoregressive=False."
+            )
+        if self.alpha == "evidence":
+            raise ValueError(
+                "alpha='evidence' learns priors of generative weights, which "
+                f"learning_rule={self.learning_rule!r} shares with recognition. Choose "
+                "alpha='auto' or a number."
+            )
+
+    def _check_goes_on(self, machine):
+        """Raise if training cannot go on with a machine as the parameters are."""
+        sizes = [len(layer.bias) for layer in machine.recognition]
+        same = {
+            "hidden_layer_sizes": sizes == self._layer_sizes(),
+            "visible": self.visible in ("auto", self.visible_),
+            "lateral": bool(machine.lateral) == self.lateral,
+            "autoregressive": bool(machine.autoregressive) == self.autoregressive,
+            "learning_rule": _can_go_on(self.learning_rule, machine),
+        }
+        for name, agrees in same.items():
+            if not agrees:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} does not fit what the machine "
+                    "has been fitted as, so it cannot go on. To start anew, use clone, "
+                    "or fit with warm_start=False."
+                )
+
+    def _n_epochs(self, n_rows):
+        """Return `max_iter`, or what "auto" stands for with so many rows."""
+        if self.max_iter != "auto":
+            return self.max_iter
+        n_minibatches = max(1, math.ceil(n_rows / self.batch_size))
+        least_steps = LEARNING_RULES[self.learning_rule].least_steps
+        enough = math.ceil(least_steps / n_minibatches)
+        return min(max(enough, _LEAST_EPOCHS), _MOST_EPOCHS)
+
+    def _planned_epochs(self, X):
+        """Return the same for data that are not yet validated."""
+        try:
+            n_rows = _num_samples(X)
+        except TypeError:
+            n_rows = 0  # validation will say what is wrong with them
+        return self._n_epochs(n_rows)
+
+    def _stopping(self, n_epochs):
+        """Return when a watch is to say stop."""
+        never = self.tol is None and not self.early_stopping
+        return {
+            "tol": self.tol or 0.0,
+            "patience": None if never else self.n_iter_no_change,
+            "most_epochs": n_epochs,
+        }
+
+    def _kept_back(self):
+        """Return the part of the rows that a fit keeps back, None without any."""
+        return self.validation_fraction if self.early_stopping else None
+
+    def _rate(self):
+        """Return the learning rate, or what suits the other parameters for "auto"."""
+        if self.learning_rate != "auto":
+            # NumPy's float64 would make every product with it float64.
+            return max(float(self.learning_rate), _SMALLEST_RATE)
+        return OPTIMIZERS[self.optimizer].usual_rate or (
+            DIRECTIONS[self.direction].usual_rate
+            * LEARNING_RULES[self.learning_rule].rate_factor
+        )
+
+    def _optimizer(self):
+        return OPTIMIZERS[self.optimizer](self.momentum)
+
+    def _penalty(self, rule, state, n_rows):
+        """Return the penalty of weights that have n_rows to explain."""
+        auto = self.alpha == "auto"
+        alpha = rule.usual_penalty if auto else self.alpha
+        if alpha != "evidence":
+            return Fixed(alpha)
+        share = share_of_evidence(state.machine, n_rows) if auto else 1.0
+        return Evidence(state.scales, n_rows, share, self.batch_size)
+
+    def _resamples(self, rows):
+        """Return whether rows are to be drawn to binary at every visit."""
+        resample = self.resample
+        if resample == "auto":
+            resample = LEARNING_RULES[self.learning_rule].resamples
+        return resample and self.visible_ == "bernoulli" and not is_binary(rows.X)
+
+    def _step(self, state, rows, n_rows=None):
+        """Return the step that trains a state on rows in the machine's units.
+
+        They may be part of n_rows that there are.
+        """
+        rule = LEARNING_RULES[self.learning_rule]
+        direction = DIRECTIONS[self.direction]
+        return Step(
+            state,
+            rows,
+            rule=rule(
+                self.n_particles,
+                self.wake_share,
+                self.sleep_share,
+                self.n_moves,
+                informed=direction.informed,
+            ),
+            direction=direction(state.averages),
+            optimizer=self._optimizer(),
+            resample=self._resamples(rows),
+            penalty=self._penalty(rule, state, n_rows or rows.n_rows),
+        )
+
+    def _runner(self, team, step):
+        """Return what runs a step's lanes: threads only where they pay."""
+        sizes = [layer.bias.shape[0] for layer in step.state.machine.generative]
+        n_rows, rule = min(self.batch_size, step.rows.n_rows), step.rule
+        products = sum(a * b for a, b in pairwise(sizes))
+        work = 3 * products * (n_rows * rule.n_particles + _ROWS_OF_PASSES)
+        work *= step.state.machine.dtype.itemsize / np.dtype(np.float32).itemsize
+        several = rule.n_particles > 1 or rule.n_moves
+        enough = _SMALL_STEP * (_CALLS_OF_PARTICLES if several else 1)
+        return run_in_turn if work < enough else team.run
+
+    def _with_present_kinds(self, state):
+        """Return the state with memory and averages of the present parameters' kinds.
+
+        Those of another optimiser or direction are of no use to these.
+        """
+        optimizer, direction = self._optimizer(), DIRECTIONS[self.direction]
+        # The prior has no weights: its memory tells the kind at no cost.
+        prior = state.machine.generative[-1]
+        kind = optimizer.initial_state(prior).keys()
+        if state.memory and state.memory["generative"][-1].keys() != kind:
+            state.memory = new_memory(state.machine, optimizer)
+        averages = direction.initial_averages(state.machine)
+        if not direction.same_kind(state.averages, averages):
+            state.averages = averages
+        return state
+
+
+def _can_go_on(learning_rule, machine):
+    """Return whether a machine's networks share their weights if the rule's must."""
+    pairs = zip(machine.generative, machine.recognition, strict=False)
+    return not LEARNING_RULES[learning_rule].shares_weights or all(
+        np.array_equal(down.weights, up.weights.T) for down, up in pairs
+    )
