@@ -26,7 +26,7 @@ class Checkpoint:
     The file is there as a whole or not at all, even if the process or the
     machine dies while it is written: it is written under another name beside
     the old one, brought to the disk, and then renamed. A kill at that moment
-    leaves the unfinished file, `path` with digits and ``.tmp`` after it, lying. A
+    leaves the unfinished file, `path` with digits and ``.tmp`` after it, behind. A
     file that is there keeps its permissions, a new one gets those that the process
     gives to any; where `path` is a symbolic link, the file that it leads to is written.
 
@@ -77,7 +77,7 @@ class Checkpoint:
         self.every = every
 
     def setup(self, estimator, context):
-        """Refuse estimators whose fit cannot be gone on with, and bad settings.
+        """Refuse estimators whose fit cannot be resumed, and bad settings.
 
         Parameters
         ----------

@@ -565,7 +565,8 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.positive_only = self._machine().visible == "bernoulli"
+        visible = getattr(self.estimator, "visible", None)
+        tags.input_tags.positive_only = visible == "bernoulli"
         return tags
 
 

@@ -137,14 +137,12 @@ class Fitting(Settings):
         if self._kept_back() != validation_fraction:
             raise ValueError(
                 f"early_stopping={self.early_stopping} and validation_fraction="
-                f"{self.validation_fraction} would keep back other rows than the fit "
-                "that is to be gone on with."
+                f"{self.validation_fraction} would keep back other rows than the "
+                "unfinished fit did."
             )
         rows = self._validate(X, reset=False)
         if _fingerprint(rows.X) != fingerprint:
-            raise ValueError(
-                "X differs from the rows of the fit that is to be gone on with."
-            )
+            raise ValueError("X differs from the rows of the unfinished fit.")
         return rows
 
     def _run(self, given, X, y, context, splitter, start):

@@ -27,7 +27,7 @@ class Gradient:
         What the natural direction needs to know of the Fisher information.
 
     keep : float, default=0.0
-        The factor of what is there when a step's first regression is added.
+        What is there is multiplied by this before a step's first regression is added.
     """
 
     weights: np.ndarray

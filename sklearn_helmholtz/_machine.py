@@ -500,8 +500,8 @@ class HelmholtzMachine(
         """Go on from where `fit` or `partial_fit` stopped, with one pass over data.
 
         The rows are taken as they come, `batch_size` at a time, with a
-        constant learning rate. The first call sees what it needs to choose
-        the visible units; for Gaussian ones it sets location and scale.
+        constant learning rate. The first call chooses the visible units and, for
+        Gaussian ones, sets location and scale: it should have rows enough to tell them.
 
         Parameters
         ----------
@@ -519,7 +519,8 @@ class HelmholtzMachine(
         Raises
         ------
         ValueError
-            If `X` is not finite, or lies outside [0, 1] with Bernoulli units.
+            If `X` is not finite, or lies outside [0, 1] with Bernoulli units; if the
+            parameters diverge, or do not fit what the machine has been fitted as.
 
         Examples
         --------

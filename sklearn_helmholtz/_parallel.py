@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import cpu_count, effective_n_jobs
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
 
@@ -223,7 +223,7 @@ def workers(n_jobs):
     """
     _keep_freed_memory()
     with one_blas_thread() as blas_threads, quiet():
-        n_threads = blas_threads if n_jobs is None else effective_n_jobs(n_jobs)
+        n_threads = blas_threads if n_jobs is None else _n_threads(n_jobs)
         if n_threads < 2:
             yield Workers(None, 1)
             return
@@ -232,6 +232,11 @@ def workers(n_jobs):
             yield Workers(executor, n_threads)
         finally:
             finish(executor.shutdown)
+
+
+def _n_threads(n_jobs):
+    """Return what joblib makes of n_jobs, on this computer: not all of a cluster's."""
+    return min(effective_n_jobs(n_jobs), max(n_jobs, cpu_count()))
 
 
 def run_in_turn(calls):

@@ -25,7 +25,7 @@ _FREEDOM = 3.0
 #: The smallest squared scale of a unit's weights. At the start they are all small, and
 #: would be held there.
 _SMALLEST_SCALE = 1 / 30
-#: With so many weights a row `share_of_evidence` gives a half.
+#: `share_of_evidence` is one half at so many weights a row.
 _WEIGHTS_A_ROW = 4
 #: The most steps from one pull to the next, and how many minibatches, of a hundred
 #: rows or more, there are for each. With so many rows a step's pull is small.

@@ -21,7 +21,7 @@ from ._training import Step
 _SMALL_STEP = 1.5e7
 #: The passes over the parameters take as long as products of so many rows.
 _ROWS_OF_PASSES = 20
-#: So many times as many calls as one particle has several, or one that moves.
+#: Several particles, or one that moves, take so many times as many calls.
 _CALLS_OF_PARTICLES = 3
 #: Between how many epochs max_iter="auto" chooses, by the number of steps in them.
 _LEAST_EPOCHS = 50

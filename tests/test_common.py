@@ -38,6 +38,7 @@ ESTIMATORS = [
     HelmholtzMachine(early_stopping=True, tol=1e-3, code=0, **SMALL),
     HelmholtzMachine(lateral=True, **SMALL),
     HelmholtzMachine(n_moves=2, **SMALL),
+    HelmholtzMachine(direction="natural", alpha="evidence", **SMALL),
     HelmholtzMachine(autoregressive=True, **SMALL),
     SparseFloat32Machine(**SMALL),
     HelmholtzMachine(batch_size=7, n_score_samples=3, n_jobs=2, **SMALL),
@@ -104,6 +105,15 @@ def test_no_common_check_is_skipped_or_excused():
         assert {result["status"] for result in results} == {"passed"}
         assert len(results) > 40
         assert not estimator.__sklearn_tags__().non_deterministic
+
+
+@pytest.mark.parametrize("kind", [lambda machine: machine, HelmholtzClassifier])
+def test_machines_that_ask_for_bernoulli_units_are_tagged_as_positive_only(kind):
+    estimator = kind(HelmholtzMachine(visible="bernoulli", **SMALL))
+    name = type(estimator).__name__
+    estimator_checks.check_positive_only_tag_during_fit(name, estimator)
+    assert estimator.__sklearn_tags__().input_tags.positive_only
+    assert not kind(HelmholtzMachine()).__sklearn_tags__().input_tags.positive_only
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

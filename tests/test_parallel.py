@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import threadpoolctl
 from helpers import binary_rows
+from joblib import cpu_count, parallel_config, register_parallel_backend
+from joblib._parallel_backends import ThreadingBackend
 
 from sklearn_helmholtz import HelmholtzMachine, _parallel
 from sklearn_helmholtz._parallel import one_blas_thread, sharing_threads, workers
@@ -100,6 +102,19 @@ def test_shares_are_no_more_than_the_blocks():
         team.map_blocks(taken.append, blocks)
     assert sorted(taken) == [0, 1, 2]
     assert blocks.n_shares <= 3
+
+
+class Cluster(ThreadingBackend):
+    """A backend of joblib with processors elsewhere."""
+
+    def effective_n_jobs(self, n_jobs):
+        return 1000
+
+
+def test_all_processors_are_those_of_this_computer():
+    register_parallel_backend("cluster", Cluster)
+    with parallel_config(backend="cluster"), workers(-1) as team:
+        assert team.n_threads == cpu_count()
 
 
 # ------------------------------------------------------- errors and interrupts
