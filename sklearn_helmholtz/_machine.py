@@ -622,7 +622,9 @@ class HelmholtzMachine(
             return rows.seen_as(location=self.location_, scale=self.scale_)
         low, high = rows.range
         if not inside_unit_interval(rows):
-            text = (
+            # The first words are those that scikit-learn's checks look for.
+            text = "Negative values in data: " if low < 0 else ""
+            text += (
                 "Bernoulli visible units need values in [0, 1], but X ranges from "
                 f"{low:.9g} to {high:.9g}{{}}. Scale it with "
                 "sklearn.preprocessing.MinMaxScaler(clip=True), or fit with "
