@@ -55,10 +55,9 @@ def entropy():
 # place and direction if it finds them, and a single one above. To fit a distribution as
 # closely as that is the natural direction's trade, and many particles', and lateral
 # connections let recognition decide for one of two explanations where either would do.
-# Training still ends in one of many optima: of the seeds 0 to 17 two lead to within a
-# hundredth of a nat of the distribution. So ten machines start from ten seeds, and the
-# one with the best likelihood of training rows is kept. No direction is needed for
-# that.
+# Training still ends in one of many optima, and one seed in ten or so leads to the
+# distribution itself. So ten machines start from ten seeds, and the one with the best
+# likelihood of training rows is kept. No direction is needed for that.
 SEEDS = range(10, 20)
 machines = [
     HelmholtzMachine(
