@@ -446,7 +446,9 @@ def test_tables_and_tests_have_the_same_rows():
     assert set(table("Taken")) == set(SAME) | set(LAWS)
 
 
-@pytest.mark.parametrize("codes", [np.full((2, 10), np.datetime64("NaT")), "masked"])
+@pytest.mark.parametrize(
+    "codes", [np.full((2, 10), np.datetime64("NaT", "D")), "masked"]
+)
 def test_codes_are_read_as_rows_are(codes):
     machine = HelmholtzMachine(**SETTINGS).fit(X)
     if isinstance(codes, str):
