@@ -196,7 +196,7 @@ def _untied(machine):
 def write(path, content):
     """Write bytes to a file, so that it holds the old or the new ones as a whole."""
     path = Path(path).resolve()
-    name = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
+    name = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     mode = _mode(path)
     try:
         # From the beginning nobody can read the new file who cannot read the old one.

@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from ._atomic import AllOrNothing
+from ._atomic import AllOrNothing, whole_fits
 from ._data import Rows, moments
 from ._input import read, refuse_masked
 from ._machine import HelmholtzMachine, positive
@@ -589,9 +589,5 @@ def _train(method, machine, X, at_once, parent):
     Processes of their own have had their threads cut down already. An interrupt raises:
     densities of unequal training do not compare.
     """
-    machine._keeps_interrupted = False
-    try:
-        with sharing_threads(at_once if os.getpid() == parent else 1):
-            return getattr(machine, method)(X)
-    finally:
-        del machine._keeps_interrupted
+    with whole_fits(), sharing_threads(at_once if os.getpid() == parent else 1):
+        return getattr(machine, method)(X)

@@ -7,6 +7,7 @@ import copy
 import math
 import time
 import warnings
+from contextlib import suppress
 from functools import cache, reduce
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state
 
+from ._atomic import keeps_interrupted
 from ._data import moments
 from ._directions import DIRECTIONS
 from ._fitted import attributes, new_memory, new_state, state_of
@@ -86,9 +88,6 @@ class Fitting(Settings):
     `_in_units`, which gives them in the machine's units, and `_log_jacobian`, the
     difference that makes to a log density.
     """
-
-    #: Whether a fit that is interrupted ends with what it has, instead of raising.
-    _keeps_interrupted = True
 
     def _fit(self, X, y, context, n_epochs):
         """Fit within a callback context."""
@@ -166,7 +165,7 @@ class Fitting(Settings):
 
         @cache
         def data():
-            return X if rows is given else _safe_indexing(X, rows.positions)
+            return X if rows is given else _part_of(X, rows)
 
         # scikit-learn's score monitor wants a y; a density's target is its data,
         # and a y would no longer belong to rows of which some are kept back.
@@ -183,7 +182,7 @@ class Fitting(Settings):
                 watch = start(rows)
                 self._train(watch, rows, kept_back, team, context, hooks, snapshot)
         except KeyboardInterrupt:
-            if not self._keeps_interrupted or watch is None or not watch.n_epochs:
+            if not keeps_interrupted() or watch is None or not watch.n_epochs:
                 raise
             warnings.warn(_INTERRUPTED, stacklevel=_OF_CALLER)
         self._publish_result(watch, context, hooks)
@@ -221,7 +220,7 @@ class Fitting(Settings):
                 ),
             )
         except KeyboardInterrupt:
-            if not self._keeps_interrupted:
+            if not keeps_interrupted():
                 raise
             warnings.warn(_INTERRUPTED, stacklevel=of_caller)
 
@@ -404,6 +403,14 @@ def _fingerprint(X):
     """Return a hash of up to 1,000 rows, spread over the data, and its shape."""
     places = _spread(X.shape[0])
     return joblib.hash((X.shape, X[places]))
+
+
+def _part_of(X, rows):
+    """Return rows of the user's X: of a frame with its names, if it can be indexed."""
+    if hasattr(X, "columns"):
+        with suppress(AttributeError, TypeError):
+            return _safe_indexing(X, rows.positions)
+    return rows.X[rows.positions]
 
 
 def _spread(n_rows):

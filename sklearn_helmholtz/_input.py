@@ -73,7 +73,9 @@ def _holds_times(X):
         except (ValueError, TypeError):
             return False  # scikit-learn will say what is wrong with it
     # A data frame's dtype may be a column, a series' dtypes are its dtype.
-    dtypes = X.dtypes if np.ndim(getattr(X, "dtypes", None)) else [X.dtype]
+    dtypes = (
+        X.dtypes if np.ndim(getattr(X, "dtypes", None)) else [getattr(X, "dtype", None)]
+    )
     kinds = [getattr(dtype, "kind", "") for dtype in dtypes]
     if {"m", "M"} & set(kinds):
         return True

@@ -70,7 +70,10 @@ def _convert(scope, operator, container):
         x = graph.cast(x, np.float64)
         for step, moment in ("Sub", estimator.location_), ("Div", estimator.scale_):
             x = graph.node(step, x, graph.constant(moment, np.float64))
-    means = [graph.cast(x, graph.dtype)]
+    x = graph.cast(x, graph.dtype)
+    if estimator.visible_ == "bernoulli":
+        x = graph.node("Clip", x, graph.constant(0), graph.constant(1))
+    means = [x]
     machine = machine_of(estimator)
     for index, layer in enumerate(machine.recognition):
         logits = graph.linear(means[-1], layer)

@@ -455,3 +455,18 @@ def test_codes_are_read_as_rows_are(codes):
         codes = np.ma.masked_less(machine.transform(X), 0.5)
     with pytest.raises(ValueError, match=r"dates or times|masked"):
         machine.inverse_transform(codes)
+
+
+def test_an_array_like_may_have_dtypes_of_its_own():
+    class Table:
+        dtypes = {"a": np.dtype(float)}  # noqa: RUF012
+        shape = X.shape
+
+        def __len__(self):
+            return len(X)
+
+        def __array__(self, dtype=None, copy=None):
+            return X
+
+    machine = HelmholtzMachine(**SETTINGS).fit(Table())
+    assert_same_machine(machine, HelmholtzMachine(**SETTINGS).fit(X))

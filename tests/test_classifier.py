@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine
+from sklearn_helmholtz import Checkpoint, HelmholtzClassifier, HelmholtzMachine
 
 TINY = HelmholtzMachine((4, 2), max_iter=3)
 
@@ -515,3 +515,14 @@ def test_priors_are_shares_of_all_rows_so_far():
     fitted = classifier().partial_fit(X[:60], y[:60], classes=[0, 1])
     fitted.partial_fit(X[60:], np.ones(30, dtype=int))
     np.testing.assert_allclose(np.exp(fitted.class_log_prior_), [1 / 3, 2 / 3])
+
+
+def test_a_checkpoint_of_a_classes_machine_is_one_of_a_machine(tmp_path):
+    X, y = binary_classes()
+    path = tmp_path / "machine.pickle"
+    classifier(clone(TINY).set_callbacks(Checkpoint(path))).fit(X, y)
+    alone = clone(TINY).set_callbacks(Checkpoint(tmp_path / "other.pickle")).fit(X)
+    assert set(vars(Checkpoint.load(path))) <= set(
+        vars(Checkpoint.load(tmp_path / "other.pickle"))
+    )
+    assert alone.n_iter_ == TINY.max_iter

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
+import scipy.sparse as sp
 import threadpoolctl
 from helpers import binary_rows, parameters, share_all_work
 from sklearn.callback import ProgressBar, ScoringMonitor
@@ -469,6 +471,26 @@ def test_callbacks_get_the_data_as_the_user_gave_it(early_stopping):
     for rows, _ in seen:
         assert list(rows.columns) == list(X.columns)
         assert len(rows) == (0.9 if early_stopping else 1) * len(X)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        sp.coo_matrix,
+        sp.coo_array,
+        sp.bsr_array,
+        sp.csr_array,
+        list,
+        pl.DataFrame,
+        lambda X: tuple(map(tuple, X)),
+    ],
+)
+def test_callbacks_get_a_part_of_whatever_fit_takes(kind):
+    seen = []
+    hook = Hook(lambda n_epochs, fitted, X: seen.append(fitted.score(X)))
+    machine = HelmholtzMachine(early_stopping=True, **SMALL).set_callbacks(hook)
+    machine.fit(kind(binary_rows()))
+    assert np.isfinite(seen).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
