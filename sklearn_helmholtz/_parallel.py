@@ -182,9 +182,10 @@ class Workers:
             futures.extend(map(self.executor.submit, others))
             result = own()
             wait(futures)
-        finally:
+        except BaseException:
             # Whatever happens, no thread is left writing to arrays in use.
             finish(partial(_stop_and_wait, stop, futures))
+            raise
         return [*(future.result() for future in futures), result]
 
     def map_blocks(self, function, blocks, work=np.inf):
