@@ -5,8 +5,9 @@ import os
 import pickle
 import secrets
 import stat
-from numbers import Integral
 from pathlib import Path
+
+from ._input import positive
 
 #: What ties a machine to the run that it comes from.
 _TIES = (
@@ -106,8 +107,7 @@ class Checkpoint:
                 f"{type(estimator).__name__} has no method resume, so there is no use "
                 "in checkpoints of it. Set the callback on a HelmholtzMachine."
             )
-        if not isinstance(self.every, Integral) or self.every < 1:
-            raise ValueError(f"every must be a positive integer, got {self.every!r}.")
+        positive("every", self.every)
         path = Path(self.path).resolve()
         if not path.parent.is_dir():
             raise FileNotFoundError(f"There is no folder {path.parent}.")

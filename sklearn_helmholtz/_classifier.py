@@ -19,8 +19,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._atomic import AllOrNothing, keeps_interrupted
 from ._data import Rows, moments
-from ._input import read, refuse_masked
-from ._machine import HelmholtzMachine, positive
+from ._input import positive, read, refuse_masked
+from ._machine import HelmholtzMachine
 from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
 from ._start import visible_kind

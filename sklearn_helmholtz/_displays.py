@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._belief_network import Scratch, down_pass, up_pass
 from ._fitted import machine_of
-from ._machine import positive
+from ._input import positive
 from ._parallel import workers
 from ._random import Stream, make_generators
 

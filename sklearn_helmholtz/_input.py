@@ -1,5 +1,7 @@
 """From what users hand in to arrays: what is refused, what is converted."""
 
+from numbers import Integral
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import validate_data
@@ -87,3 +89,10 @@ def _holds_times(X):
     return bool(objects) and any(
         isinstance(value, _TIMES) for part in parts for value in np.asarray(part).flat
     )
+
+
+def positive(name, value):
+    """Return value if it is a positive integer."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+    return int(value)

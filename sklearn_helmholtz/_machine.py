@@ -31,7 +31,7 @@ from ._directions import DIRECTIONS
 from ._enumeration import exact_log_likelihood
 from ._fitted import machine_of
 from ._fitting import Fitting
-from ._input import read, refuse_hidden_values
+from ._input import positive, read, refuse_hidden_values
 from ._learning_rules import LEARNING_RULES
 from ._likelihood import estimate_rows
 from ._optimizers import OPTIMIZERS, SCHEDULES
@@ -1350,10 +1350,3 @@ class _LoggedScore(float):
 
     def __getitem__(self, key):
         return float(self)
-
-
-def positive(name, value):
-    """Return value if it is a positive integer."""
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}.")
-    return int(value)
