@@ -251,6 +251,9 @@ def test_a_signal_to_the_caller_ends_all_shares():
         elif block % 2 == 0:
             time.sleep(0.005)
             n_done += 1
+            if n_done == 200:
+                # One that comes just before a thread begins to wait does not wake it.
+                signal.pthread_kill(main, signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
