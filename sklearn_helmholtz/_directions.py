@@ -23,8 +23,9 @@ class Plain:
     informed = False
     #: The learning rate to start with.
     usual_rate = 0.1
+    #: The type of a layer's running average, None if there are none.
+    kind_of_average: type | None = None
     gradient = staticmethod(Gradient.like)
-    merge = staticmethod(Gradient.merge)
 
     def __init__(self, averages=None):
         self.averages = averages
@@ -34,13 +35,11 @@ class Plain:
         """Return the running averages that the direction keeps: none."""
         return None
 
-    @staticmethod
-    def same_kind(averages, others):
-        """Return whether two directions' averages are of one kind."""
-        if averages is None or others is None:
-            return averages is others
-        one, other = averages["generative"][0], others["generative"][0]
-        return type(one) is type(other)
+    @classmethod
+    def keeps(cls, averages):
+        """Return whether running averages are of the kind that the direction keeps."""
+        kind = None if averages is None else type(averages["generative"][0])
+        return kind is cls.kind_of_average
 
     def accumulate(self, regression, gradient, scratch, *, first):
         """Add a regression to the gradient, of which the first leaves but `keep`."""
@@ -87,6 +86,7 @@ class Centred(Plain):
     """
 
     usual_rate = 1.0
+    kind_of_average = np.ndarray
     #: How far a minibatch moves the running mean.
     rate = 0.05
 
@@ -171,6 +171,7 @@ class Natural(Plain):
 
     informed = True
     usual_rate = 0.03
+    kind_of_average = dict
     #: How far a minibatch moves the running averages, once there are enough.
     rate = 0.05
     #: Added to a unit's information: a twentieth of the most that it can be.

@@ -623,16 +623,18 @@ class HelmholtzMachine(
         low, high = rows.range
         if not inside_unit_interval(rows):
             # The first words are those that scikit-learn's checks look for.
-            text = "Negative values in data: " if low < 0 else ""
-            text += (
+            what = "Negative values in data: " if low < 0 else ""
+            what += (
                 "Bernoulli visible units need values in [0, 1], but X ranges from "
-                f"{low:.9g} to {high:.9g}{{}}. Scale it with "
-                "sklearn.preprocessing.MinMaxScaler(clip=True), or fit with "
-                "visible='gaussian'."
+                f"{low:.9g} to {high:.9g}"
+            )
+            remedy = (
+                "Scale it with sklearn.preprocessing.MinMaxScaler(clip=True), or fit "
+                "with visible='gaussian'."
             )
             if training or self.visible != "auto":
-                raise ValueError(text.format(""))
-            warnings.warn(text.format("; it is cut off"), stacklevel=2)
+                raise ValueError(f"{what}. {remedy}")
+            warnings.warn(f"{what}; it is cut off. {remedy}", stacklevel=2)
         return rows.seen_as(clip=low < 0 or high > 1)
 
     @property

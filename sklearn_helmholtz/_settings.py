@@ -212,9 +212,8 @@ class Settings:
         kind = optimizer.initial_state(prior).keys()
         if state.memory and state.memory["generative"][-1].keys() != kind:
             state.memory = new_memory(state.machine, optimizer)
-        averages = direction.initial_averages(state.machine)
-        if not direction.same_kind(state.averages, averages):
-            state.averages = averages
+        if not direction.keeps(state.averages):
+            state.averages = direction.initial_averages(state.machine)
         return state
 
 

@@ -9,6 +9,7 @@ from functools import cache, partial
 import numpy as np
 
 from ._belief_network import BOTTOM_UP, TOP_DOWN, TRIANGULAR, Scratch
+from ._gradient import Gradient
 from ._parallel import run_in_turn
 from ._random import Stream, draw_from_means
 
@@ -166,7 +167,7 @@ class Step:
         """Return the sum of the lanes' gradients, and `gain` times the penalty's."""
         network, number = key
         found = [seen[key] for seen in self.touched if key in seen]
-        gradient = self.direction.merge(found) if len(found) > 1 else found[0]
+        gradient = Gradient.merge(found) if len(found) > 1 else found[0]
         if network in TRIANGULAR:
             # No unit sees itself or one that comes after it.
             gradient.weights[...] = np.triu(gradient.weights, 1)
