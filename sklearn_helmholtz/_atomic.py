@@ -1,8 +1,11 @@
 """All or nothing: an estimator that a call which raises leaves as it was."""
 
+import threading
+from contextlib import contextmanager
+
 import numpy as np
 
-from ._parallel import PerThread, finish
+from ._parallel import finish
 
 
 class AllOrNothing:
@@ -36,6 +39,25 @@ class AllOrNothing:
             self.estimator.random_state.set_state(self.place)
 
 
-#: Whether a fit of this thread that is interrupted ends with what it has; else it
-#: raises, as one that is part of a whole must.
-keeps_interrupted = PerThread(True)
+class _Interrupts(threading.local):
+    """Whether a fit of this thread that is interrupted ends with what it has."""
+
+    kept = True
+
+
+_interrupts = _Interrupts()
+
+
+def keeps_interrupted():
+    """Return whether an interrupted fit is to end with what it has, not to raise."""
+    return _interrupts.kept
+
+
+@contextmanager
+def whole_fits():
+    """Have fits that are interrupted within the block raise: for parts of a whole."""
+    before, _interrupts.kept = _interrupts.kept, False
+    try:
+        yield
+    finally:
+        _interrupts.kept = before

@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from ._atomic import AllOrNothing, keeps_interrupted
+from ._atomic import AllOrNothing, whole_fits
 from ._data import Rows, moments
 from ._input import positive, read, refuse_masked
 from ._machine import HelmholtzMachine
@@ -589,6 +589,5 @@ def _train(method, machine, X, at_once, parent):
     Processes of their own have had their threads cut down already. An interrupt raises:
     densities of unequal training do not compare.
     """
-    n_sharing = at_once if os.getpid() == parent else 1
-    with keeps_interrupted.set_to(False), sharing_threads(n_sharing):
+    with whole_fits(), sharing_threads(at_once if os.getpid() == parent else 1):
         return getattr(machine, method)(X)

@@ -182,7 +182,7 @@ class Fitting(Settings):
                 watch = start(rows)
                 self._train(watch, rows, kept_back, team, context, hooks, snapshot)
         except KeyboardInterrupt:
-            if not keeps_interrupted.value or watch is None or not watch.n_epochs:
+            if not keeps_interrupted() or watch is None or not watch.n_epochs:
                 raise
             warnings.warn(_INTERRUPTED, stacklevel=_OF_CALLER)
         self._publish_result(watch, context, hooks)
@@ -220,7 +220,7 @@ class Fitting(Settings):
                 ),
             )
         except KeyboardInterrupt:
-            if not keeps_interrupted.value:
+            if not keeps_interrupted():
                 raise
             warnings.warn(_INTERRUPTED, stacklevel=of_caller)
 

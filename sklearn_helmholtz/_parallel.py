@@ -91,30 +91,13 @@ class _SharedLimit:
         self._users = set()
 
 
-class PerThread(threading.local):
-    """A value that each thread has for itself.
+class _Share(threading.local):
+    """How many share the process's threads with this thread, itself included."""
 
-    Parameters
-    ----------
-    value : object
-        What it is in every thread to begin with.
-    """
-
-    def __init__(self, value):
-        self.value = value
-
-    @contextmanager
-    def set_to(self, value):
-        """Let it be another value for a block of this thread."""
-        before, self.value = self.value, value
-        try:
-            yield
-        finally:
-            self.value = before
+    n_sharing = 1
 
 
-#: How many share the process's threads with this thread, itself included.
-_n_sharing = PerThread(1)
+_share = _Share()
 
 _shared_limit = _SharedLimit()
 if hasattr(os, "register_at_fork"):
@@ -130,7 +113,7 @@ def one_blas_thread():
     """
     user = object()
     try:
-        yield _shared_limit.enter(user, _n_sharing.value)
+        yield _shared_limit.enter(user, _share.n_sharing)
     finally:
         finish(partial(_shared_limit.leave, user))
 
@@ -144,15 +127,21 @@ def finish(call):
         raise
 
 
+@contextmanager
 def sharing_threads(n_sharing):
-    """Return a context in which this thread's :func:`workers` have only their share.
+    """Give this thread's :func:`workers` only their share of threads for a block.
 
     Parameters
     ----------
     n_sharing : int
         Threads of this process that do such work side by side.
     """
-    return _n_sharing.set_to(n_sharing)
+    before = _share.n_sharing
+    _share.n_sharing = n_sharing
+    try:
+        yield
+    finally:
+        _share.n_sharing = before
 
 
 class Workers:
@@ -256,8 +245,13 @@ def run_in_turn(calls):
     return [call() for call in calls]
 
 
-#: The event, if any, that says that nobody will ask for the block of work in hand.
-_stop = PerThread(None)
+class _Block(threading.local):
+    """What tells this thread that nobody will ask for the block that it has in work."""
+
+    stop: threading.Event | None = None
+
+
+_block = _Block()
 
 
 class Unwanted(Exception):
@@ -269,22 +263,24 @@ def raise_if_unwanted():
 
     For loops that may take seconds: an interrupt waits for every thread.
     """
-    if _stop.value is not None and _stop.value.is_set():
+    if _block.stop is not None and _block.stop.is_set():
         raise Unwanted
 
 
 def _for_each(function, blocks, stop):
     """Call function on one block after another, until one fails here or elsewhere."""
-    with _stop.set_to(stop):
-        try:
-            for block in blocks:
-                raise_if_unwanted()
-                function(block)
-        except Unwanted:
-            return
-        except BaseException:
-            stop.set()
-            raise
+    before, _block.stop = _block.stop, stop
+    try:
+        for block in blocks:
+            raise_if_unwanted()
+            function(block)
+    except Unwanted:
+        return
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        _block.stop = before
 
 
 #: To start a thread takes as long as so many multiplications of float32.
