@@ -182,10 +182,9 @@ class Workers:
             futures.extend(map(self.executor.submit, others))
             result = own()
             wait(futures)
-        except BaseException:
+        finally:
             # Whatever happens, no thread is left writing to arrays in use.
             finish(partial(_stop_and_wait, stop, futures))
-            raise
         return [*(future.result() for future in futures), result]
 
     def map_blocks(self, function, blocks, work=np.inf):
