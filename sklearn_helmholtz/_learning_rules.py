@@ -20,7 +20,8 @@ class Lane(NamedTuple):
         Each phase with its rows of the minibatch.
 
     owns : tuple of str
-        The networks that no other lane teaches.
+        The networks that no other lane teaches, nor reads once its last phase has
+        given a regression: the lane may change them then.
     """
 
     phases: tuple

@@ -65,7 +65,10 @@ class Step:
         self.lanes = cache(rule.lanes)
         self.gradients = [{} for _ in self.streams]
         self.touched = [{} for _ in self.streams]
+        #: By layer, until they are taken; None from then on.
         self.steps = {}
+        #: Which lanes are done with the networks that others own.
+        self.has_read = [False for _ in self.streams]
         self.is_large = any(a.nbytes >= _LARGE_LAYER for a in state.machine.arrays())
         # Without memory, where only sums over rows are asked for, there is no step.
         self.adds_up = bool(
@@ -77,8 +80,9 @@ class Step:
 
     def __call__(self, index, rate, run):
         """Learn from the rows at `index` with a learning rate."""
-        for seen in self.touched:  # there may be fewer lanes than in the last step
-            seen.clear()
+        for number, seen in enumerate(self.touched):
+            seen.clear()  # there may be fewer lanes than in the last step
+            self.has_read[number] = False
         calls = [
             partial(self.collect, number, lane, index, rate)
             for number, lane in enumerate(self.lanes(_length(index)))
@@ -110,7 +114,7 @@ class Step:
             self._share(gradients)
         for key, gradient in gradients.items():
             self._prepare(key, gradient, rate / gain)
-        self._apply(squares, run)
+        self._take_rest(squares, run)
         self.steps.clear()
         self.state.n_steps += 1
 
@@ -128,6 +132,7 @@ class Step:
                 data = self._load(_part(index, part, n_rows), n_part, stream, scratch)
             phase = getattr(self.rule, name)
             for regression in phase(machine, data, stream, scratch, weight):
+                self.has_read[number] = name == lane.phases[-1][0]
                 key = regression[:2]
                 first = key not in seen
                 if first:
@@ -135,9 +140,12 @@ class Step:
                 self.direction.accumulate(regression, seen[key], scratch, first=first)
                 if regression.squares is not None:
                     squares = squares + regression.squares
-        for key in seen:
-            if key[0] in lane.owns:
-                self._prepare(key, self._merge(key, gain), rate / gain)
+        owned = [key for key in seen if key[0] in lane.owns]
+        for key in owned:
+            self._prepare(key, self._merge(key, gain), rate / gain)
+        self.has_read[number] = True
+        if all(self.has_read):  # or the steps wait for the update
+            self._take(owned, squares / gain)
         return squares / gain
 
     def _gradient(self, number, lane, key):
@@ -196,25 +204,26 @@ class Step:
         self.direction.finish(network, number, step)
         self.steps[key] = step
 
-    def _apply(self, squares, run):
-        """Add the steps to the parameters, those of large layers side by side.
+    def _take_rest(self, squares, run):
+        """Take the steps that no lane has taken, those of large layers side by side.
 
         Networks are in the order of the lanes that own them, so that their threads
         meet the steps in their own processors' caches.
         """
+        rest = [key for key, step in self.steps.items() if step is not None]
         calls = [
-            partial(self._apply_to, side, squares) for side in (TOP_DOWN, BOTTOM_UP)
+            partial(self._take, [key for key in rest if key[0] in side], squares)
+            for side in (TOP_DOWN, BOTTOM_UP)
         ]
-        (run if self.is_large else run_in_turn)(calls)
+        (run if self.is_large and rest else run_in_turn)(calls)
 
-    def _apply_to(self, networks, squares):
-        """Add the steps of some networks to their parameters."""
-        for (network, number), step in self.steps.items():
-            if network in networks:
-                layer = getattr(self.state.machine, network)[number]
-                has_variance = layer.units.variance is not None
-                of_layer = squares if has_variance else None
-                self.optimizer.apply(layer, step, of_layer)
+    def _take(self, keys, squares):
+        """Add the steps of some layers to their parameters."""
+        for network, number in keys:
+            layer = getattr(self.state.machine, network)[number]
+            has_variance = layer.units.variance is not None
+            step, self.steps[network, number] = self.steps[network, number], None
+            self.optimizer.apply(layer, step, squares if has_variance else None)
 
 
 def _length(index):

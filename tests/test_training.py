@@ -17,6 +17,7 @@ from sklearn_helmholtz._learning_rules import (
     LEARNING_RULES,
     Lane,
     ReweightedWakeSleep,
+    WakeSleep,
 )
 from sklearn_helmholtz._optimizers import SCHEDULES, SGD
 from sklearn_helmholtz._parallel import run_in_turn
@@ -124,6 +125,78 @@ def test_steps_know_nothing_of_the_rows_before(rule, wake_share):
             step(rows, 0.1, run_in_turn)
         found.append(np.concatenate([array.ravel() for array in machine.arrays()]))
     np.testing.assert_array_equal(*found)
+
+
+def last_first(calls):
+    """Return the results of calls run one after another, the last one first."""
+    return run_in_turn(calls[::-1])[::-1]
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+@pytest.mark.parametrize("n_particles", [1, 2])
+@pytest.mark.parametrize("wake_share", [0.0, 0.5])
+@pytest.mark.parametrize("rule", LEARNING_RULES)
+def test_lanes_may_run_in_any_order(rule, wake_share, n_particles, gaussian):
+    """No lane changes a network that another one has yet to read."""
+    found = []
+    for run in (run_in_turn, last_first):
+        machine = random_machine((4, 3, 2), gaussian=gaussian)
+        chosen = LEARNING_RULES[rule](n_particles, wake_share, 0.5)
+        step = make_step(machine, binary_rows(9, 4), chosen)
+        for _ in range(2):
+            step(slice(0, 9), 0.1, run)
+        found.append(np.concatenate([array.ravel() for array in machine.arrays()]))
+    np.testing.assert_array_equal(*found)
+
+
+class Overlapping(WakeSleep):
+    """Wake-sleep whose wake lane runs while the sleep lane is at its regressions."""
+
+    def sleep(self, *args):
+        for regression in super().sleep(*args):
+            yield regression
+            if self.wake_lane is not None:
+                self.squares, self.wake_lane = self.wake_lane(), None
+
+    def run(self, calls):
+        self.wake_lane, sleep_lane = calls
+        found = sleep_lane()
+        return [self.squares, found]
+
+
+@pytest.mark.parametrize(
+    ("order", "taken"),
+    [
+        ("in turn", ["recognition"]),
+        ("last first", ["generative"]),
+        ("overlapping", ["generative", "recognition"]),
+    ],
+)
+def test_a_lane_takes_its_steps_where_the_others_have_read(order, taken):
+    machine, rule = random_machine((4, 3)), Overlapping(1, 0.0, 1.0)
+    rule.wake_lane = None
+    runs = {"in turn": run_in_turn, "last first": last_first, "overlapping": rule.run}
+    start, after_lanes = pickle.loads(pickle.dumps(machine)), []
+
+    def run(calls):
+        found = runs[order](calls)
+        after_lanes.append(pickle.loads(pickle.dumps(machine)))
+        return found
+
+    def changed(before, after):
+        return [
+            network
+            for network in ("generative", "recognition")
+            if (
+                getattr(before, network)[0].bias != getattr(after, network)[0].bias
+            ).any()
+        ]
+
+    make_step(machine, binary_rows(8, 4), rule)(slice(0, 8), 0.1, run)
+    assert changed(start, after_lanes[0]) == taken
+    # The others follow, once.
+    rest = [name for name in ("generative", "recognition") if name not in taken]
+    assert changed(after_lanes[0], machine) == rest
 
 
 def test_variance_moves_towards_the_mean_squares_of_all_lanes():
