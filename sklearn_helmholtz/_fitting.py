@@ -8,7 +8,7 @@ import math
 import time
 import warnings
 from contextlib import suppress
-from functools import cache, reduce
+from functools import cache
 from typing import NamedTuple
 
 import joblib
@@ -25,7 +25,7 @@ from ._learning_rules import LEARNING_RULES
 from ._likelihood import BLOCK_STATES, estimate_rows
 from ._optimizers import SCHEDULES
 from ._parallel import workers
-from ._penalties import measure, pooled
+from ._penalties import measure_rows
 from ._random import make_generators
 from ._settings import Settings
 from ._start import initial_machine, visible_kind
@@ -284,7 +284,8 @@ class Fitting(Settings):
             task.call_on_fit_task_begin(**hooks)
             watch.secure()
             if step.penalty.learns and step.state.n_steps:
-                self._learn_penalty(step, monitored)
+                given = step.state.machine, monitored, team, self._block_rows()
+                step.penalty.learn(step.state.machine, measure_rows(*given))
             next(trainer)
             watch.record(evaluate)
             if self.verbose and not watch.diverged:
@@ -293,17 +294,17 @@ class Fitting(Settings):
             if task.call_on_fit_task_end(**hooks, reconstruction_attributes=snapshot):
                 break
 
-    def _learn_penalty(self, step, rows):
-        """Let the penalty learn from some rows, a minibatch of them at a time."""
-        machine = step.state.machine
-        parts = [measure(machine, rows.take(p)) for p in rows.blocks(self.batch_size)]
-        step.penalty.learn(machine, reduce(pooled, parts))
+    def _block_rows(self):
+        """Return how many rows are weighed at once after an epoch.
+
+        No more than training has in work, nor so few that calls count.
+        """
+        return min(BLOCK_STATES, max(self.batch_size, BLOCK_STATES // 8))
 
     def _evaluator(self, step, monitored, kept_back, team):
         """Return a function that gives the free energies of both kinds of rows."""
         kept = None if kept_back is None else self._in_units(kept_back)
-        # No more at a time than training has in work, nor so few that calls count.
-        states = min(BLOCK_STATES, max(self.batch_size, BLOCK_STATES // 8))
+        states = self._block_rows()
 
         def energy(rows):
             found = estimate_rows(

@@ -7,11 +7,12 @@ MacKay (1992) calls evidence. That each unit has a prior of its own for what it 
 automatic relevance determination (Neal 1996).
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 
-from ._belief_network import TOP_DOWN, TRIANGULAR, Scratch, up_pass
+from ._belief_network import TOP_DOWN, TRIANGULAR, Scratch, up_pass, work_of
 from ._numerics import row_blocks
 from ._random import RowStream, row_keys
 
@@ -87,6 +88,29 @@ def measure(machine, x):
         if number < len(machine.autoregressive):
             found["autoregressive", number] = _moments(child, information)
     return found
+
+
+def measure_rows(machine, rows, team, block_rows):
+    """Return what :func:`measure` gives for many rows, block by block.
+
+    Parameters
+    ----------
+    machine : Machine
+    rows : Rows
+    team : Workers
+
+    block_rows : int
+        Rows that are in work at once, a thread.
+    """
+    parts, found = rows.blocks(block_rows), {}
+
+    def measure_part(part):
+        found[part.start] = measure(machine, rows.take(part))
+
+    layers = *machine.recognition, *machine.generative
+    team.map_blocks(measure_part, parts, rows.n_rows * work_of(layers))
+    # In one order, whatever the threads' timing is.
+    return reduce(pooled, (found[part.start] for part in parts))
 
 
 def _moments(parent, information):

@@ -1,20 +1,25 @@
 """Penalties: learned priors are those that the weights make most likely."""
 
+from functools import reduce
+
 import numpy as np
 import pytest
-from helpers import binary_rows, parameters, random_machine
+from helpers import binary_rows, parameters, random_machine, share_all_work
 from scipy.optimize import approx_fprime, minimize_scalar
 from scipy.stats import t as student
 
 from sklearn_helmholtz import HelmholtzMachine, _penalties
 from sklearn_helmholtz._belief_network import Layer
+from sklearn_helmholtz._data import Rows
 from sklearn_helmholtz._fitted import machine_of
+from sklearn_helmholtz._parallel import workers
 from sklearn_helmholtz._penalties import (
     Evidence,
     Fixed,
     expected_squares,
     initial_scales,
     measure,
+    measure_rows,
     next_scales,
     pooled,
     precision,
@@ -107,6 +112,18 @@ def test_moments_of_parts_add_up_to_those_of_all_rows():
     for key, found in whole.items():
         for mine, theirs in zip(found, pooled(first, second)[key], strict=True):
             np.testing.assert_allclose(mine, theirs)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 3])
+def test_moments_of_blocks_add_up_in_one_order(n_jobs, monkeypatch):
+    share_all_work(monkeypatch)
+    machine, x = random_machine((5, 4, 3)), binary_rows(31, 5)
+    with workers(n_jobs) as team:
+        found = measure_rows(machine, Rows(x), team, block_rows=8)
+    parts = [measure(machine, x[part]) for part in Rows(x).blocks(8)]
+    for key, expected in reduce(pooled, parts).items():
+        for mine, theirs in zip(found[key], expected, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
 
 
 def test_gaussian_visible_units_are_left_without_priors():
