@@ -181,11 +181,11 @@ class Workers:
         try:
             futures.extend(map(self.executor.submit, others))
             result = own()
-            wait(futures)
-        finally:
+            return [*(future.result() for future in futures), result]
+        except BaseException:
             # Whatever happens, no thread is left writing to arrays in use.
             finish(partial(_stop_and_wait, stop, futures))
-        return [*(future.result() for future in futures), result]
+            raise
 
     def map_blocks(self, function, blocks, work=np.inf):
         """Call function on every block, each thread taking its share of them.

@@ -124,7 +124,7 @@ class Step:
         stream, seen = self.streams[number], self.touched[number]
         n_rows, gain = _length(index), self._gain(rate)
         weight = gain / n_rows
-        squares = 0.0
+        squares, last = 0.0, lane.phases[-1][0]
         for name, part in lane.phases:
             n_part = part.stop - part.start
             data = n_part
@@ -132,7 +132,7 @@ class Step:
                 data = self._load(_part(index, part, n_rows), n_part, stream, scratch)
             phase = getattr(self.rule, name)
             for regression in phase(machine, data, stream, scratch, weight):
-                self.has_read[number] = name == lane.phases[-1][0]
+                self.has_read[number] = name == last
                 key = regression[:2]
                 first = key not in seen
                 if first:
@@ -211,11 +211,11 @@ class Step:
         meet the steps in their own processors' caches.
         """
         rest = [key for key, step in self.steps.items() if step is not None]
-        calls = [
-            partial(self._take, [key for key in rest if key[0] in side], squares)
-            for side in (TOP_DOWN, BOTTOM_UP)
-        ]
-        (run if self.is_large and rest else run_in_turn)(calls)
+        if not (rest and self.is_large):
+            self._take(rest, squares)
+            return
+        sides = [[k for k in rest if k[0] in side] for side in (TOP_DOWN, BOTTOM_UP)]
+        run([partial(self._take, side, squares) for side in sides])
 
     def _take(self, keys, squares):
         """Add the steps of some layers to their parameters."""

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -171,23 +171,24 @@ def test_error_in_another_share_ends_the_callers_after_its_block(error):
 def test_interrupts_while_the_caller_waits_end_the_others_after_their_block(
     monkeypatch,
 ):
-    others, n_waits, interrupted = [], 0, threading.Event()
-    real = _parallel.wait
+    others, waits, interrupted = [], itertools.count(1), threading.Event()
 
-    def wait(futures):
-        nonlocal n_waits
-        n_waits += 1
-        if n_waits < 3:  # the second interrupt ends what the first one begins
-            raise KeyboardInterrupt
-        interrupted.set()
-        return real(futures)
+    def interrupted_twice(real):
+        def wait(*args):
+            if next(waits) < 3:  # the second ends what the first one begins
+                raise KeyboardInterrupt
+            interrupted.set()
+            return real(*args)
+
+        return wait
 
     def work(block):
         if block % 2 == 0:
             assert interrupted.wait(20)
             others.append(block)
 
-    monkeypatch.setattr(_parallel, "wait", wait)
+    monkeypatch.setattr(Future, "result", interrupted_twice(Future.result))
+    monkeypatch.setattr(_parallel, "wait", interrupted_twice(_parallel.wait))
     with workers(2) as team:
         with pytest.raises(KeyboardInterrupt):
             team.map_blocks(work, range(20))
