@@ -46,11 +46,12 @@ class _SharedLimit:
     A limit holds for the whole process. So the first to come sets it, and the
     last to leave restores what the first found. Its two halves may be cut short
     at any point by an interrupt: what has been found is noted before anything
-    changes, and leaving may be said again.
+    changes, and leaving may be said again. A block that an interrupt cut off between
+    the two is left when its generator is collected, which may be within either half.
     """
 
     def __init__(self):
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._users = set()
         self._found = None
         self._limited = False
@@ -75,19 +76,20 @@ class _SharedLimit:
         """Count a user out; the last restores what the first found."""
         with self._lock:
             self._users.discard(user)
-            if self._users or self._found is None:
+            found = self._found
+            if self._users or found is None:
                 return
             # The thread that set the limit may be another than this one.
             _release()
             libraries = _blas().lib_controllers
-            for library, n_threads in zip(libraries, self._found, strict=True):
+            for library, n_threads in zip(libraries, found, strict=True):
                 library.set_num_threads(n_threads)
             _release()
             self._found, self._limited = None, False
 
     def forget_users(self):
         """Start anew in a forked process, which has none of its parent's threads."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._users = set()
 
 

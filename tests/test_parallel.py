@@ -328,6 +328,38 @@ def test_last_to_leave_restores_what_another_thread_has_limited():
         assert blas_threads() == before
 
 
+@pytest.mark.parametrize("when", ["add", "discard"])
+def test_a_block_that_was_cut_off_may_be_collected_while_another_begins_or_ends(
+    when, monkeypatch
+):
+    cut_off = one_blas_thread()
+
+    class Collecting(set):
+        """Users, of whom one is collected as another comes or goes."""
+
+        def then_collect(self, user):
+            getattr(super(), when)(user)
+            monkeypatch.undo()
+            cut_off.gen.close()
+
+    def run():
+        before = blas_threads()
+        cut_off.__enter__()
+        monkeypatch.setattr(Collecting, when, Collecting.then_collect, raising=False)
+        _parallel._shared_limit._users = Collecting(_parallel._shared_limit._users)
+        with one_blas_thread() as n_threads:
+            assert set(blas_threads()) <= {1}
+        return before, blas_threads(), n_threads
+
+    executor = ThreadPoolExecutor(1)
+    try:
+        before, after, n_threads = executor.submit(run).result(20)
+    finally:
+        executor.shutdown(wait=False)
+    assert before == after
+    assert n_threads == max(before, default=1) // (1 if when == "add" else 2)
+
+
 def test_limits_that_others_set_afterwards_work_in_every_thread():
     def limited():
         with threadpoolctl.threadpool_limits(1, user_api="blas"):
