@@ -2,7 +2,7 @@
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache, partial
 
@@ -183,10 +183,11 @@ class Workers:
         try:
             futures.extend(map(self.executor.submit, others))
             result = own()
-            return [*(future.result() for future in futures), result]
+            return [*map(Future.result, futures), result]
         except BaseException:
             # Whatever happens, no thread is left writing to arrays in use.
             finish(partial(_stop_and_wait, stop, futures))
+            futures.clear()  # or an error of theirs would hold itself, and its arrays
             raise
 
     def map_blocks(self, function, blocks, work=np.inf):

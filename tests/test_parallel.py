@@ -1,10 +1,12 @@
 """Workers: every block once, side by side, BLAS on one thread, errors passed on."""
 
+import gc
 import itertools
 import signal
 import threading
 import time
 import warnings
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -147,6 +149,28 @@ def test_error_in_the_callers_share_ends_the_others_after_their_block(
             team.map_blocks(work, range(20))
         # The block in work was waited for.
         assert done == [0]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_what_an_error_holds_is_free_once_it_is_dealt_with(error):
+    class Array:
+        pass
+
+    def held_by_an_error(order):
+        array = Array()
+
+        def fail():
+            raise error(array)
+
+        with pytest.raises(error), workers(2) as team:
+            team.run([fail, str][::order])
+        return weakref.ref(array)
+
+    gc.disable()  # no cycle of references may keep it
+    try:
+        assert [held_by_an_error(order)() for order in (1, -1)] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
