@@ -26,6 +26,7 @@ def share_all_work(patch):
     """Have threads share what is so little that one does it sooner."""
     patch.setattr("sklearn_helmholtz._settings._SMALL_STEP", 0)
     patch.setattr("sklearn_helmholtz._parallel._LITTLE_WORK", 0)
+    patch.setattr("sklearn_helmholtz._training._LARGE_LAYER", 0)
 
 
 def random_machine(

@@ -434,12 +434,14 @@ def test_natural_direction_refuses_to_share_weights():
 @pytest.mark.parametrize("rule", LEARNING_RULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_weights_depend_on_the_seed_and_not_on_the_threads(rule, dtype, monkeypatch):
-    share_all_work(monkeypatch)
     X = binary_rows(dtype=dtype)
-    fits = [
-        HelmholtzMachine(learning_rule=rule, n_jobs=n, **SMALL).fit(X)
-        for n in (1, 1, 2, 3, None)
-    ]
+
+    def fit(n_jobs):
+        return HelmholtzMachine(learning_rule=rule, n_jobs=n_jobs, **SMALL).fit(X)
+
+    fits = [fit(1)]
+    share_all_work(monkeypatch)
+    fits += map(fit, (1, 2, 3, None))
     for machine in fits[1:]:
         np.testing.assert_array_equal(parameters(machine), parameters(fits[0]))
         np.testing.assert_array_equal(machine.transform(X), fits[0].transform(X))
