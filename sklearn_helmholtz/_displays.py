@@ -377,7 +377,7 @@ def _fields(estimator, network, layer):
             f"layer={layer!r} is not the index of a hidden layer: an integer from "
             f"{-n_layers} to {n_layers - 1}."
         )
-    path = coefs[: layer % len(coefs) + 1]
+    path = coefs[: layer % n_layers + 1]
     if network == "recognition":
         path = [weights.T for weights in path]
     fields = path[0]

@@ -173,8 +173,8 @@ class Workers:
         calls : list of callable
 
         stop : threading.Event, default=None
-            Is set if the caller's own call raises, or an interrupt ends its wait for
-            the others: they may look at it, to leave undone what nobody will ask for.
+            Is set if a call raises, or an interrupt ends the wait for it: the others
+            may look at it, to leave undone what nobody will ask for.
         """
         if self.executor is None:
             return run_in_turn(calls)

@@ -65,7 +65,7 @@ class Step:
         self.lanes = cache(rule.lanes)
         self.gradients = [{} for _ in self.streams]
         self.touched = [{} for _ in self.streams]
-        #: By layer, until they are taken; None from then on.
+        #: Those that are yet to be taken, by layer.
         self.steps = {}
         #: Which lanes are done with the networks that others own.
         self.has_read = [False for _ in self.streams]
@@ -109,13 +109,12 @@ class Step:
             Runs a list of calls.
         """
         taught = dict.fromkeys(key for seen in self.touched for key in seen)
-        gradients = {k: self._merge(k, gain) for k in taught if k not in self.steps}
+        gradients = {key: self._merge(key, gain) for key in taught}
         if self.rule.shares_weights:
             self._share(gradients)
         for key, gradient in gradients.items():
             self._prepare(key, gradient, rate / gain)
         self._take_rest(squares, run)
-        self.steps.clear()
         self.state.n_steps += 1
 
     def collect(self, number, lane, index, rate):
@@ -143,6 +142,7 @@ class Step:
         owned = [key for key in seen if key[0] in lane.owns]
         for key in owned:
             self._prepare(key, self._merge(key, gain), rate / gain)
+            del seen[key]  # the update is about the others
         self.has_read[number] = True
         if all(self.has_read):  # or the steps wait for the update
             self._take(owned, squares / gain)
@@ -210,7 +210,7 @@ class Step:
         Networks are in the order of the lanes that own them, so that their threads
         meet the steps in their own processors' caches.
         """
-        rest = [key for key, step in self.steps.items() if step is not None]
+        rest = list(self.steps)
         if not (rest and self.is_large):
             self._take(rest, squares)
             return
@@ -222,7 +222,7 @@ class Step:
         for network, number in keys:
             layer = getattr(self.state.machine, network)[number]
             has_variance = layer.units.variance is not None
-            step, self.steps[network, number] = self.steps[network, number], None
+            step = self.steps.pop((network, number))
             self.optimizer.apply(layer, step, squares if has_variance else None)
 
 
