@@ -210,6 +210,8 @@ class Fitting(Settings):
         of_caller = _OF_CALLER + 1
         if watch.diverged:
             warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=of_caller)
+        if watch.kept is not watch.state:
+            watch.state.memory = None  # which leaves room for the new one
         result = self._with_memory(watch.kept)
         self._publish(self._outcome(watch, result))
         try:

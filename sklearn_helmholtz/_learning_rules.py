@@ -4,6 +4,7 @@ A rule puts phases (:mod:`._phases`, :mod:`._particles`) together, and lays them
 out in lanes, so that two threads can share a step.
 """
 
+import math
 from typing import NamedTuple
 
 from ._belief_network import BOTTOM_UP, TOP_DOWN
@@ -94,17 +95,18 @@ class ReweightedWakeSleep(LearningRule):
     def lanes(self, n_rows):
         """Return the lanes of a step on n_rows.
 
-        One particle: the two phases cost the same and are a lane each. More: the
-        wake phase costs most, and each lane takes half of the rows through both.
+        The wake phase of k particles takes about k times as long as the sleep phase. So
+        one lane is awake for more than half of the rows, the other one for the others
+        and asleep for all of them; with one particle, each phase is a lane.
         """
-        if n_rows == 1 or (self.n_particles == 1 and not self.n_moves):
-            rows = slice(0, n_rows)
-            shared = bool(self.wake_share)
-            return [
-                Lane((("wake", rows),), TOP_DOWN),
-                Lane((("sleep", rows),), () if shared else BOTTOM_UP),
-            ]
-        return super().lanes(n_rows)
+        asleep = bool(self.sleep_share) / (self.n_particles + self.n_moves)
+        n_first = math.ceil(n_rows * (1 + asleep) / 2)
+        first, rest = slice(0, n_first), slice(n_first, n_rows)
+        phases = [("wake", rest)] * (n_first < n_rows) + [("sleep", slice(0, n_rows))]
+        return [
+            Lane((("wake", first),), TOP_DOWN if n_first == n_rows else ()),
+            Lane(tuple(phases), () if self.wake_share else BOTTOM_UP),
+        ]
 
     def wake(self, machine, x, rng, scratch, weight):
         """Yield the wake phase's regressions."""

@@ -392,17 +392,16 @@ def test_wake_sleep_is_one_particle_that_sleep_alone_teaches_from():
 
 
 @pytest.mark.parametrize(
-    ("n_particles", "n_rows", "side_by_side"),
-    [(1, 9, True), (5, 1, True), (5, 9, False)],
+    ("n_particles", "n_moves", "n_rows", "n_awake"),
+    [(1, 0, 9, 9), (5, 0, 1, 1), (5, 0, 100, 60), (1, 3, 8, 5), (2, 0, 9, 7)],
 )
-def test_phases_are_side_by_side_where_they_cost_the_same_or_rows_cannot_be_shared(
-    n_particles, n_rows, side_by_side
+def test_lanes_take_equally_long_if_a_particle_takes_as_long_as_a_dream(
+    n_particles, n_moves, n_rows, n_awake
 ):
-    lanes = ReweightedWakeSleep(n_particles, 1.0, 1.0).lanes(n_rows)
-    names = [[name for name, _ in lane.phases] for lane in lanes]
-    apart = [["wake"], ["sleep"]]
-    assert names == (apart if side_by_side else [["wake", "sleep"]] * 2)
-    assert all(lane.phases[0][1] != slice(0, 0) for lane in lanes)
+    lanes = ReweightedWakeSleep(n_particles, 1.0, 1.0, n_moves).lanes(n_rows)
+    rest = (("wake", slice(n_awake, n_rows)),) if n_awake < n_rows else ()
+    assert lanes[0].phases == (("wake", slice(0, n_awake)),)
+    assert lanes[1].phases == (*rest, ("sleep", slice(0, n_rows)))
 
 
 def test_lane_owns_the_networks_that_it_alone_teaches():
@@ -415,6 +414,7 @@ def test_lane_owns_the_networks_that_it_alone_teaches():
     ]
     assert owns(1, 1.0, 1.0) == [("generative", "autoregressive"), ()]
     assert owns(5, 1.0, 1.0) == [(), ()]
+    assert owns(5, 0.0, 1.0) == [(), ("recognition", "lateral")]
 
 
 # ---------------------------------------------------------------- information

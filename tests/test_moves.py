@@ -21,7 +21,6 @@ from scipy.stats import chisquare
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._belief_network import Scratch
 from sklearn_helmholtz._enumeration import binary_states
-from sklearn_helmholtz._learning_rules import ReweightedWakeSleep
 from sklearn_helmholtz._moves import Chain, refine
 from sklearn_helmholtz._numerics import normalised_weights
 from sklearn_helmholtz._particles import refined_wake
@@ -217,12 +216,6 @@ def test_refined_wake_teaches_every_network_that_has_a_share():
     recognition = {(n, i) for n in ("recognition", "lateral") for i in range(2)}
     generative = {("generative", i) for i in range(3)} | {("autoregressive", 0)}
     assert set(found) == recognition | generative
-
-
-def test_lanes_share_rows_where_particles_move():
-    lanes = ReweightedWakeSleep(1, 0.0, 1.0, 5).lanes(8)
-    phases = (("wake", slice(0, 4)), ("sleep", slice(0, 4)))
-    assert lanes[0].phases == phases
 
 
 @pytest.mark.parametrize("kind", ["bernoulli", "grey", "gaussian"])
