@@ -32,7 +32,7 @@ class Layer(NamedTuple):
         """Return parent @ weights + bias; (1, n_units) where there is no parent."""
         if not self.weights.shape[0]:
             return self.bias[None]
-        out = np.dot(parent, self.weights, out=out)
+        out = parent.dot(self.weights, out=out)
         out += self.bias
         return out
 
@@ -153,14 +153,14 @@ class Scratch:
         self._arrays = {}
 
     def __call__(self, name, shape):
-        key = name, shape
-        if key not in self._arrays:
+        array = self._arrays.get((name, shape))
+        if array is None:
             size = math.prod(shape)
             memory = self._memory.get(name)
             if memory is None or memory.size < size:
                 memory = self._memory[name] = np.empty(size, dtype=self.dtype)
-            self._arrays[key] = memory[:size].reshape(shape)
-        return self._arrays[key]
+            array = self._arrays[name, shape] = memory[:size].reshape(shape)
+        return array
 
 
 def up_pass(machine, x, rng, scratch):

@@ -123,7 +123,7 @@ class Centred(Plain):
         if not step.shift.size:
             return
         centre = self.averages[network][index]
-        step.bias -= np.dot(centre, step.weights)
+        step.bias -= centre.dot(step.weights)
         step.shift *= self.rate
         centre += step.shift
 

@@ -74,7 +74,7 @@ def add_product(parent, residual, out, scratch, keep, scale=1):
     Some parents at a time.
     """
     if not keep:
-        np.dot(parent.T, residual, out=out)
+        parent.T.dot(residual, out=out)
         if scale != 1:
             out *= scale
         return

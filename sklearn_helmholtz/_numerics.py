@@ -83,17 +83,17 @@ def row_sum(a):
     BLAS sums rows several times as fast as NumPy does.
     """
     ones = _constant(a.shape[-1], a.dtype)
-    return np.dot(a.reshape(-1, a.shape[-1]), ones).reshape(a.shape[:-1])
+    return a.reshape(-1, a.shape[-1]).dot(ones).reshape(a.shape[:-1])
 
 
 def column_sum(a, out=None):
     """Return the sum over rows of a matrix, likewise."""
-    return np.dot(_constant(len(a), a.dtype), a, out=out)
+    return _constant(len(a), a.dtype).dot(a, out=out)
 
 
 def column_mean(a, out=None):
     """Return the mean over rows of a matrix, likewise."""
-    return np.dot(_constant(len(a), a.dtype, 1 / len(a)), a, out=out)
+    return _constant(len(a), a.dtype, 1 / len(a)).dot(a, out=out)
 
 
 @lru_cache(maxsize=64)
