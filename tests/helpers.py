@@ -3,10 +3,14 @@
 from itertools import pairwise
 
 import numpy as np
+import threadpoolctl
 
 from sklearn_helmholtz._belief_network import Layer, Machine
 from sklearn_helmholtz._random import Stream
 from sklearn_helmholtz._units import Bernoulli, Gaussian
+
+#: Settings of a machine that is soon fitted.
+SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
 
 
 def stream(seed=0):
@@ -20,6 +24,15 @@ def nothing_but_overflow():
     Of what is invalid BLAS alone gives warnings out of place; kernels must not.
     """
     return np.errstate(all="raise", under="ignore", over="ignore")
+
+
+def blas_threads():
+    """Return how many threads each BLAS library has at present."""
+    return [
+        library["num_threads"]
+        for library in threadpoolctl.threadpool_info()
+        if library["user_api"] == "blas"
+    ]
 
 
 def share_all_work(patch):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import threadpoolctl
-from helpers import binary_rows, parameters, share_all_work
+from helpers import binary_rows, blas_threads, parameters, share_all_work
 from joblib import Parallel, cpu_count, delayed
 
 from sklearn_helmholtz import HelmholtzMachine
@@ -39,10 +39,6 @@ def alone():
 def assert_equal(found, alone):
     for one, other in zip(found, alone, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def blas_threads():
-    return [library.num_threads for library in LIBRARIES]
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])

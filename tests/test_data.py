@@ -3,15 +3,13 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from helpers import binary_rows, parameters
+from helpers import SMALL, binary_rows, parameters
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._data import Rows, blocks, is_binary, moments, value_range
 from sklearn_helmholtz._start import initial_machine, inside_unit_interval
-
-SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
 
 
 def data(dtype=np.float64):

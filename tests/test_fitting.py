@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import threadpoolctl
-from helpers import binary_rows, parameters, share_all_work
+from helpers import binary_rows, blas_threads, parameters, share_all_work
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -355,10 +355,6 @@ def test_error_gives_a_random_stream_its_place_back():
 
 
 # ------------------------------------------------------------------- threads
-
-
-def blas_threads():
-    return [library["num_threads"] for library in threadpoolctl.threadpool_info()]
 
 
 def test_blas_limit_is_restored_and_no_thread_outlives_the_call(monkeypatch):

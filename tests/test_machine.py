@@ -8,7 +8,7 @@ import numpy as np
 import oracles
 import pytest
 import skops.io
-from helpers import LISTS, binary_rows, parameters, share_all_work
+from helpers import LISTS, SMALL, binary_rows, parameters, share_all_work
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -18,9 +18,6 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_helmholtz import HelmholtzMachine
-
-SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
-
 
 # ------------------------------------------------------------------ going on
 

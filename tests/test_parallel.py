@@ -12,20 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pytest
 import threadpoolctl
-from helpers import binary_rows
+from helpers import binary_rows, blas_threads
 from joblib import cpu_count, parallel_config, register_parallel_backend
 from joblib._parallel_backends import ThreadingBackend
 
 from sklearn_helmholtz import HelmholtzMachine, _parallel
 from sklearn_helmholtz._parallel import one_blas_thread, sharing_threads, workers
-
-
-def blas_threads():
-    return [
-        library["num_threads"]
-        for library in threadpoolctl.threadpool_info()
-        if library["user_api"] == "blas"
-    ]
 
 
 def release_blas():

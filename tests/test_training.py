@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import binary_rows, parameters, random_machine, share_all_work
+from helpers import SMALL, binary_rows, parameters, random_machine, share_all_work
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
@@ -26,9 +26,6 @@ from sklearn_helmholtz._phases import Regression
 from sklearn_helmholtz._random import make_generators
 from sklearn_helmholtz._training import Step, epochs, minibatches
 from sklearn_helmholtz._watch import Watch
-
-SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
-
 
 # ------------------------------------------------------------------ one step
 

@@ -7,7 +7,7 @@ import numpy as np
 import oracles
 import pytest
 import scipy.sparse as sp
-from helpers import nothing_but_overflow, stream
+from helpers import SMALL, nothing_but_overflow, stream
 from scipy.special import expit
 from scipy.stats import kstest, norm
 from sklearn.datasets import load_iris
@@ -27,7 +27,6 @@ from sklearn_helmholtz._units import (
     threshold,
 )
 
-SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
 LOGITS = np.array([-4.0, -1.0, 0.0, 0.5, 3.0])
 
 
