@@ -6,7 +6,6 @@ Longer than most modules here, as fit, resume and partial_fit are one story.
 import copy
 import math
 import time
-import warnings
 from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
@@ -30,10 +29,9 @@ from ._random import make_generators
 from ._settings import Settings
 from ._start import initial_machine, visible_kind
 from ._training import epochs
+from ._warnings import warn_caller
 from ._watch import Watch
 
-#: The frame that called fit, from `_run`: decorators are between.
-_OF_CALLER = 5
 _INTERRUPTED = "Training interrupted by user."
 DIVERGED = (
     "The parameters diverged and the last finite ones are kept. Use a smaller "
@@ -184,7 +182,7 @@ class Fitting(Settings):
         except KeyboardInterrupt:
             if not keeps_interrupted() or watch is None or not watch.n_epochs:
                 raise
-            warnings.warn(_INTERRUPTED, stacklevel=_OF_CALLER)
+            warn_caller(_INTERRUPTED)
         self._publish_result(watch, context, hooks)
 
     def _snapshot(self, watch, splitter, fingerprint):
@@ -207,9 +205,8 @@ class Fitting(Settings):
 
     def _publish_result(self, watch, context, hooks):
         """Set the fitted attributes after a run, and tell callbacks of its end."""
-        of_caller = _OF_CALLER + 1
         if watch.diverged:
-            warnings.warn(DIVERGED, ConvergenceWarning, stacklevel=of_caller)
+            warn_caller(DIVERGED, ConvergenceWarning)
         if watch.kept is not watch.state:
             watch.state.memory = None  # which leaves room for the new one
         result = self._with_memory(watch.kept)
@@ -224,7 +221,7 @@ class Fitting(Settings):
         except KeyboardInterrupt:
             if not keeps_interrupted():
                 raise
-            warnings.warn(_INTERRUPTED, stacklevel=of_caller)
+            warn_caller(_INTERRUPTED)
 
     def _split(self, rows, splitter):
         """Return the rows to train on, and those that the splitter keeps back."""

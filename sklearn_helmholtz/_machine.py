@@ -3,7 +3,6 @@
 Longer than most modules here, for its docstrings: they are what users read.
 """
 
-import warnings
 from functools import cache
 from numbers import Integral, Real
 from typing import ClassVar
@@ -38,6 +37,7 @@ from ._optimizers import OPTIMIZERS, SCHEDULES
 from ._parallel import workers
 from ._random import Stream, make_generators
 from ._start import inside_unit_interval
+from ._warnings import warn_caller
 
 
 class HelmholtzMachine(
@@ -634,7 +634,7 @@ class HelmholtzMachine(
             )
             if training or self.visible != "auto":
                 raise ValueError(f"{what}. {remedy}")
-            warnings.warn(f"{what}; it is cut off. {remedy}", stacklevel=2)
+            warn_caller(f"{what}; it is cut off. {remedy}")
         return rows.seen_as(clip=low < 0 or high > 1)
 
     @property

@@ -17,7 +17,6 @@ from sklearn_helmholtz._parallel import one_blas_thread, workers
 
 N_MACHINES = 8
 X = binary_rows(300, 40, np.float32)
-LIBRARIES = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 def fit(seed, n_jobs=2):
@@ -71,7 +70,7 @@ def test_machines_in_forked_processes_equal_machines_alone(alone):
 
 
 def _fit_into(queue):
-    queue.put((fit(0), [library.num_threads for library in LIBRARIES]))
+    queue.put((fit(0), blas_threads()))
 
 
 @forks

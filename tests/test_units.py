@@ -260,6 +260,21 @@ def test_rows_outside_units_that_auto_chose_count_as_cut_off_with_a_warning(spar
         machine.impute(rows)
 
 
+@pytest.mark.parametrize("kind", ["machine", "pipeline", "classifier"])
+def test_warning_of_rows_cut_off_points_at_the_line_that_called(kind):
+    fitted_on, X = outside()
+    machine = HelmholtzMachine(**SMALL)
+    model = {
+        "machine": machine,
+        "pipeline": make_pipeline(MinMaxScaler(), machine),
+        "classifier": HelmholtzClassifier(machine),
+    }[kind]
+    model.fit(fitted_on, [0, 1])
+    with pytest.warns(UserWarning, match="it is cut off") as caught:
+        model.score_samples(X)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
 def test_rows_outside_the_units_are_no_rows_to_train_on():
     fitted_on, X = outside()
     machine = HelmholtzMachine(warm_start=True, **SMALL).fit(fitted_on)
