@@ -41,8 +41,11 @@ class Plain:
         kind = None if averages is None else type(averages["generative"][0])
         return kind is cls.kind_of_average
 
-    def accumulate(self, regression, gradient, scratch, *, first):
-        """Add a regression to the gradient, of which the first leaves but `keep`."""
+    def accumulate(self, regression, gradient, scratch, *, first, share=1.0):
+        """Add a regression to the gradient, of which the first leaves but `keep`.
+
+        It is of a share of the minibatch's rows.
+        """
         keep, scale = gradient.keep if first else 1, 1
         parent, residual = regression.parent, regression.residual
         if parent is not None:
@@ -102,7 +105,7 @@ class Centred(Plain):
             "autoregressive": [means[0].copy()] if machine.autoregressive else [],
         }
 
-    def accumulate(self, regression, gradient, scratch, *, first):
+    def accumulate(self, regression, gradient, scratch, *, first, share=1.0):
         keep, scale = gradient.keep if first else 1, 1
         parent, residual = regression.parent, regression.residual
         if parent is not None:
@@ -112,11 +115,11 @@ class Centred(Plain):
             scale = _taming(regression, centred)
             add_product(centred, residual, gradient.weights, scratch, keep, scale)
             if first:
-                column_mean(centred, out=gradient.shift)
+                column_mean(centred, out=gradient.shift, times=share)
+                gradient.share = share
             else:
-                # A lane regresses a layer at most twice: awake and asleep.
-                gradient.shift += column_mean(centred)
-                gradient.shift *= 0.5
+                gradient.shift += column_mean(centred, times=share)
+                gradient.share += share
         add_column_sums(residual, gradient.bias, keep, scale)
 
     def finish(self, network, index, step):
@@ -124,7 +127,7 @@ class Centred(Plain):
             return
         centre = self.averages[network][index]
         step.bias -= centre.dot(step.weights)
-        step.shift *= self.rate
+        step.shift *= self.rate / step.share
         centre += step.shift
 
 
@@ -196,7 +199,7 @@ class Natural(Plain):
             for network in machine._fields
         }
 
-    def accumulate(self, regression, gradient, scratch, *, first):
+    def accumulate(self, regression, gradient, scratch, *, first, share=1.0):
         keep = gradient.keep if first else 1
         parent, residual = regression.parent, regression.residual
         if parent is not None:

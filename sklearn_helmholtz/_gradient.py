@@ -21,13 +21,17 @@ class Gradient:
     weights : ndarray of shape (n_parents, n_units)
     bias : ndarray of shape (n_units,)
     shift : ndarray of shape (n_parents,)
-        How far the regressions' mean parent is from the centre, if there is one.
+        How far regressions' mean parents are from the centre, if there is one: each as
+        often as its share of the minibatch's rows says.
 
     curvature : list of ndarray, default=[]
         What the natural direction needs to know of the Fisher information.
 
     keep : float, default=0.0
         What is there is multiplied by this before a step's first regression is added.
+
+    share : float, default=0.0
+        The sum of the shares in `shift`.
     """
 
     weights: np.ndarray
@@ -35,6 +39,7 @@ class Gradient:
     shift: np.ndarray
     curvature: list = field(default_factory=list)
     keep: float = 0.0
+    share: float = 0.0
 
     @classmethod
     def like(cls, layer):
@@ -45,7 +50,8 @@ class Gradient:
 
     def with_arrays(self, weights, bias):
         """Return the same with other weights and bias."""
-        return Gradient(weights, bias, self.shift, self.curvature)
+        curvature, share = self.curvature, self.share
+        return Gradient(weights, bias, self.shift, curvature, share=share)
 
     def arrays(self):
         """Return all that is summed over rows."""
@@ -53,19 +59,20 @@ class Gradient:
 
     @staticmethod
     def merge(gradients):
-        """Add all gradients into the first, the shifts as their mean."""
+        """Add all gradients into the first."""
         first, *others = gradients
         for other in others:
             for mine, theirs in zip(first.arrays(), other.arrays(), strict=True):
                 mine += theirs
-        first.shift /= len(gradients)
+            first.share += other.share
         return first
 
     def map(self, function, *others):
         """Return a gradient of a function of the arrays of this one and of others."""
         arrays = zip(*(each.arrays() for each in (self, *others)), strict=True)
         weights, bias, shift, *curvature = (function(*each) for each in arrays)
-        return Gradient(weights, bias, shift, curvature)
+        share = function(self.share, *(each.share for each in others))
+        return Gradient(weights, bias, shift, curvature, share=share)
 
 
 def add_product(parent, residual, out, scratch, keep, scale=1):

@@ -91,9 +91,9 @@ def column_sum(a, out=None):
     return _constant(len(a), a.dtype).dot(a, out=out)
 
 
-def column_mean(a, out=None):
-    """Return the mean over rows of a matrix, likewise."""
-    return _constant(len(a), a.dtype, 1 / len(a)).dot(a, out=out)
+def column_mean(a, out=None, times=1.0):
+    """Return the mean over rows of a matrix, `times` a factor, likewise."""
+    return _constant(len(a), a.dtype, times / len(a)).dot(a, out=out)
 
 
 @lru_cache(maxsize=64)

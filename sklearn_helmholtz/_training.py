@@ -136,7 +136,8 @@ class Step:
                 first = key not in seen
                 if first:
                     seen[key] = self._gradient(number, lane, key)
-                self.direction.accumulate(regression, seen[key], scratch, first=first)
+                how = {"first": first, "share": n_part / n_rows}
+                self.direction.accumulate(regression, seen[key], scratch, **how)
                 if regression.squares is not None:
                     squares = squares + regression.squares
         owned = [key for key in seen if key[0] in lane.owns]

@@ -113,15 +113,42 @@ def test_gaussian_steps_are_shorter_than_stability_asks(kind):
     assert (np.square(after).sum(axis=0) < np.square(target).sum(axis=0)).all()
 
 
-def test_merged_gradients_are_sums_with_the_mean_shift():
+def test_merged_gradients_are_sums():
     one, other = empty_gradient(), empty_gradient()
     for value, gradient in ((1.0, one), (3.0, other)):
-        gradient.weights[:], gradient.bias[:], gradient.shift[:] = (value,) * 3
+        for array in gradient.arrays():
+            array[:] = value
+        gradient.share = value
     merged = Gradient.merge([one, other])
     assert merged is one
-    assert (merged.weights == 4).all()
-    assert (merged.bias == 4).all()
-    assert (merged.shift == 2).all()
+    assert all((array == 4).all() for array in merged.arrays())
+    assert merged.share == 4
+
+
+@pytest.mark.parametrize("n_first", [1, 8, 16])
+def test_centre_moves_the_same_however_lanes_share_the_rows(n_first):
+    awake, asleep = two_regressions()
+    n_rows = len(awake.parent)
+
+    def part(rows):
+        taken = awake._replace(parent=awake.parent[rows], residual=awake.residual[rows])
+        return taken, len(taken.parent) / n_rows
+
+    def moved(lanes):
+        direction = Centred({"recognition": [np.full(5, 0.3)]})
+        found = [empty_gradient() for _ in lanes]
+        for gradient, regressions in zip(found, lanes, strict=True):
+            for place, (each, share) in enumerate(regressions):
+                how = {"first": place == 0, "share": share}
+                direction.accumulate(each, gradient, Scratch(float), **how)
+        direction.finish("recognition", 0, Gradient.merge(found))
+        return direction.averages["recognition"][0]
+
+    means = (awake.parent.mean(axis=0) + asleep.parent.mean(axis=0)) / 2
+    expected = 0.3 + Centred.rate * (means - 0.3)
+    first, rest = part(slice(0, n_first)), part(slice(n_first, None))
+    for lanes in ([[(awake, 1.0), (asleep, 1.0)]], [[first], [rest, (asleep, 1.0)]]):
+        np.testing.assert_allclose(moved(lanes), expected)
 
 
 def two_regressions():
