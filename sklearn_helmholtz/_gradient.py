@@ -50,8 +50,7 @@ class Gradient:
 
     def with_arrays(self, weights, bias):
         """Return the same with other weights and bias."""
-        curvature, share = self.curvature, self.share
-        return Gradient(weights, bias, self.shift, curvature, share=share)
+        return Gradient(weights, bias, self.shift, self.curvature, share=self.share)
 
     def arrays(self):
         """Return all that is summed over rows."""

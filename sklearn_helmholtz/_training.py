@@ -126,7 +126,7 @@ class Step:
         squares, last = 0.0, lane.phases[-1][0]
         for name, part in lane.phases:
             n_part = part.stop - part.start
-            data = n_part
+            data, share = n_part, n_part / n_rows
             if name == "wake":
                 data = self._load(_part(index, part, n_rows), n_part, stream, scratch)
             phase = getattr(self.rule, name)
@@ -136,8 +136,9 @@ class Step:
                 first = key not in seen
                 if first:
                     seen[key] = self._gradient(number, lane, key)
-                how = {"first": first, "share": n_part / n_rows}
-                self.direction.accumulate(regression, seen[key], scratch, **how)
+                self.direction.accumulate(
+                    regression, seen[key], scratch, first=first, share=share
+                )
                 if regression.squares is not None:
                     squares = squares + regression.squares
         owned = [key for key in seen if key[0] in lane.owns]

@@ -11,13 +11,13 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse as sp
-import threadpoolctl
-from helpers import binary_rows, blas_threads, parameters, share_all_work
+from helpers import binary_rows, parameters, share_all_work
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._parallel import one_blas_thread, workers
@@ -360,26 +360,26 @@ def test_error_gives_a_random_stream_its_place_back():
 def test_blas_limit_is_restored_and_no_thread_outlives_the_call(monkeypatch):
     share_all_work(monkeypatch)
     # Where BLAS has one thread from the start, no limit would show.
-    with threadpoolctl.threadpool_limits(2, user_api="blas"):
-        before, alive = blas_threads(), threading.active_count()
+    with threadpool_limits(2, user_api="blas"):
+        before, alive = threadpool_info(), threading.active_count()
         machine = HelmholtzMachine(n_jobs=2, **SMALL).fit(binary_rows())
         machine.transform(binary_rows(5000))
-        assert (blas_threads(), threading.active_count()) == (before, alive)
+        assert (threadpool_info(), threading.active_count()) == (before, alive)
         machine.set_callbacks(raise_at(1, RuntimeError("hook")))
         with pytest.raises(RuntimeError, match="hook"):
             machine.fit(binary_rows())
-        assert (blas_threads(), threading.active_count()) == (before, alive)
+        assert (threadpool_info(), threading.active_count()) == (before, alive)
 
 
 def test_blas_limit_is_shared_and_the_last_to_leave_restores_it():
-    with threadpoolctl.threadpool_limits(2, user_api="blas"):
-        before = blas_threads()
+    with threadpool_limits(2, user_api="blas"):
+        before = threadpool_info()
         with one_blas_thread() as outer:
-            inside = blas_threads()
+            inside = threadpool_info()
             with one_blas_thread() as inner:
                 assert inner == max(1, outer // 2)
-            assert blas_threads() == inside
-        assert blas_threads() == before
+            assert threadpool_info() == inside
+        assert threadpool_info() == before
 
 
 def test_workers_pass_on_errors_after_all_calls_have_ended():
@@ -406,12 +406,12 @@ def test_fits_at_once_in_threads_equal_fits_one_after_another(monkeypatch):
         return parameters(HelmholtzMachine(n_jobs=2, **settings).fit(X))
 
     alone = [fit(seed) for seed in range(6)]
-    before = blas_threads()
+    before = threadpool_info()
     with ThreadPoolExecutor(4) as executor:
         together = list(executor.map(fit, range(6)))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert blas_threads() == before
+    assert threadpool_info() == before
 
 
 @pytest.mark.parametrize("rule", ["wake-sleep", "reweighted-wake-sleep"])
