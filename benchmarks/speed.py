@@ -317,6 +317,7 @@ def main():
     parser.add_argument("--only", default="", help="step, whole or sparse")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--one-thread", action="store_true")
+    parser.add_argument("--to", default="", help="file in results/ for the rows")
     options = parser.parse_args()
     if options.one_thread:
         _Clock.now = time.process_time
@@ -334,7 +335,8 @@ def main():
             for row in rows(dtype, options.repeat):
                 found.append((options.dtype, *row))
                 report(*row)
-    save(found, "speed_one_thread.csv" if options.one_thread else "speed.csv")
+    usual = "speed_one_thread.csv" if options.one_thread else "speed.csv"
+    save(found, options.to or usual)
 
 
 def _limit_torch():
