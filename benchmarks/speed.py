@@ -1,7 +1,7 @@
 """Speed of training, coding, scoring and sampling against their matrix products.
 
     python benchmarks/speed.py [--repeat 7] [--only WORD] [--dtype float32]
-                               [--one-thread]
+                               [--one-thread] [--to FILE]
 
 Every row compares two things measured in turn, A B A B, in one process; it
 prints the medians and the ratio of the medians, and appends them to

@@ -120,6 +120,8 @@ class Centred(Plain):
             else:
                 gradient.shift += column_mean(centred, times=share)
                 gradient.share += share
+            # As many biases add up to a linear mean as it has regressions.
+            scale = min(scale, 1 / max(1, regression.n_linear_parents))
         add_column_sums(residual, gradient.bias, keep, scale)
 
     def finish(self, network, index, step):

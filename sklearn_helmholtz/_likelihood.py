@@ -66,7 +66,7 @@ def in_draw_precision(machine):
 
 
 def log_weights(machine, x, first_logits, noise):
-    """Return log p(x, s) - log q(s | x) of particles, (n_particles, n_rows) float64.
+    """Return log p(x, s) - log q(s | x) of particles, (n_particles, n_rows).
 
     Parameters
     ----------
@@ -200,7 +200,9 @@ def pool(weigh_some, n_rows, n_particles):
     for start in range(0, n_particles, step):
         raise_if_unwanted()
         particles = range(start, min(start + step, n_particles))
-        running = _merge(running, without_nan(weigh_some(particles)))
+        # In float32, sums over many particles would lose a digit a decade.
+        found = weigh_some(particles).astype(np.float64, copy=False)
+        running = _merge(running, without_nan(found))
     top, total, squares, plain = running
     # No particle gives a density above 0 to a row that is too far off: there,
     # with no weight at all, the effective sample size is 0.

@@ -93,8 +93,9 @@ class HelmholtzMachine(
 
     wake_share : float, default=1.0
         Factor of the recognition network's gradient on recognised data; with
-        ``direction="natural"``, whose metric has it, too, only its ratio to
-        `sleep_share` matters. Only for "reweighted-wake-sleep".
+        ``direction="natural"``, whose metric has it, too, little but its ratio to
+        `sleep_share` matters, unless both are small beside 1. Only for
+        "reweighted-wake-sleep".
 
     sleep_share : float, default=1.0
         Factor of the recognition network's gradient on dreams. Only for

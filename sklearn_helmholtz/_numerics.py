@@ -66,15 +66,15 @@ def _log_of_products(terms):
 def _softplus_sum_of_any(a):
     """Return softplus_sum(a) for logits of any size.
 
-    log(1 + e^a) = max(a, 0) - log sigmoid(|a|), and max(a, 0) = (a + |a|) / 2.
+    log(1 + e^a) = max(a, 0) - log sigmoid(|a|).
     The log is taken of numbers in [1/2, 1], so its error is absolute and small;
     log1p would cost several times as much.
     """
+    linear = row_sum(np.maximum(a, 0))
     magnitude = np.abs(a)
-    linear = row_sum(a) + row_sum(magnitude)
     sigmoid(magnitude, out=magnitude)
     np.log(magnitude, out=magnitude)
-    return 0.5 * linear - row_sum(magnitude)
+    return linear - row_sum(magnitude)
 
 
 def row_sum(a):

@@ -113,6 +113,46 @@ def test_gaussian_steps_are_shorter_than_stability_asks(kind):
     assert (np.square(after).sum(axis=0) < np.square(target).sum(axis=0)).all()
 
 
+@pytest.mark.parametrize("kind", [Plain, Centred])
+def test_biases_that_add_up_to_one_linear_mean_share_its_step(kind):
+    each = regression(squares=np.ones(3), scale=0.0)  # one of two such regressions
+    gradient = empty_gradient()
+    direction = kind({"recognition": [np.zeros(5)]})
+    direction.accumulate(each, gradient, Scratch(float), first=True)
+    np.testing.assert_allclose(gradient.bias, each.residual.sum(axis=0) / 2)
+
+
+@pytest.mark.parametrize("has_parent", [True, False])
+@pytest.mark.parametrize("kind", [Plain, Centred, Natural])
+def test_regressions_of_parts_add_up_to_that_of_all_rows(kind, has_parent):
+    each, layer = informed_regression()
+    if not has_parent:
+        each = each._replace(parent=None)
+        layer = layer._replace(weights=layer.weights[:0])
+    direction = kind({"recognition": [np.full(5, 0.3)]})
+
+    def collected(*parts):
+        gradient = direction.gradient(layer)
+        for rows in parts:
+            arrays = {
+                name: getattr(each, name)[rows]
+                for name in ("parent", "residual", "information")
+                if getattr(each, name) is not None
+            }
+            how = {"first": rows is parts[0], "share": len(arrays["residual"]) / 20}
+            direction.accumulate(
+                each._replace(**arrays), gradient, Scratch(float), **how
+            )
+        return gradient.arrays()
+
+    whole, *parts = slice(0, 20), slice(0, 7), slice(7, 20)
+    found, expected = collected(*parts), collected(whole)
+    np.testing.assert_allclose(expected[1], each.residual.sum(axis=0))
+    assert len(expected) == (5 if kind is Natural else 3)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other)
+
+
 def test_merged_gradients_are_sums():
     one, other = empty_gradient(), empty_gradient()
     for value, gradient in ((1.0, one), (3.0, other)):
@@ -147,7 +187,12 @@ def test_centre_moves_the_same_however_lanes_share_the_rows(n_first):
     means = (awake.parent.mean(axis=0) + asleep.parent.mean(axis=0)) / 2
     expected = 0.3 + Centred.rate * (means - 0.3)
     first, rest = part(slice(0, n_first)), part(slice(n_first, None))
-    for lanes in ([[(awake, 1.0), (asleep, 1.0)]], [[first], [rest, (asleep, 1.0)]]):
+    asleep = asleep, 1.0
+    for lanes in (
+        [[(awake, 1.0), asleep]],
+        [[first], [rest, asleep]],
+        [[asleep, first, rest]],
+    ):
         np.testing.assert_allclose(moved(lanes), expected)
 
 

@@ -18,6 +18,7 @@ from sklearn_helmholtz._likelihood import (
     estimate_rows,
     in_draw_precision,
     log_weights,
+    pool,
 )
 from sklearn_helmholtz._numerics import softplus_sum
 from sklearn_helmholtz._parallel import workers
@@ -193,6 +194,17 @@ def test_estimates_in_chunks_of_particles_equal_one_pass(monkeypatch):
     monkeypatch.setattr("sklearn_helmholtz._likelihood.BLOCK_STATES", 10)
     for one, other in zip(whole, estimate(machine, rows, 37), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_estimates_of_many_particles_keep_float32s_digits():
+    value = np.float32(-182.3)
+
+    def weigh_some(particles):
+        return np.full((len(particles), 3), value)
+
+    found = pool(weigh_some, 3, 300_000)
+    np.testing.assert_allclose(found.mean_log_weight, float(value), rtol=1e-12)
+    np.testing.assert_allclose(found.log_likelihood, float(value), rtol=1e-12)
 
 
 def test_rows_block_by_block_score_as_at_once():

@@ -107,8 +107,17 @@ def test_sum_of_softplus_holds_where_only_some_rows_overflow(dtype):
         assert softplus_sum(row[None])[0] == pytest.approx(found, rel=1e-6)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sum_of_softplus_is_exact_where_few_logits_are_not_far_off(dtype):
+    a = np.full((2, 784), -1e6, dtype)
+    a[0, :3] = [100, 95, 98]
+    a[1, 0] = 0.9 * np.finfo(dtype).max
+    np.testing.assert_allclose(softplus_sum(a), [293, a[1, 0]], rtol=1e-6)
+
+
 def test_log_sum_exp_and_weights_equal_scipys_at_any_size():
     a = np.random.default_rng(0).normal(0, 500, (6, 4))
+    a += [0, 5000, -5000, 0]
     np.testing.assert_allclose(log_sum_exp(a, axis=0), logsumexp(a, axis=0))
     np.testing.assert_allclose(normalised_weights(a, axis=0), softmax(a, axis=0))
 
