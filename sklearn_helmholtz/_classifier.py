@@ -307,6 +307,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
                 X[np.flatnonzero(places == k)],
                 at_once,
                 os.getpid(),
+                start["classes_"][k],
             )
             for k in seen
         )
@@ -583,11 +584,15 @@ def _places(classes, y):
     return np.array([order[label] for label in labels], dtype=np.intp)
 
 
-def _train(method, machine, X, at_once, parent):
+def _train(method, machine, X, at_once, parent, label):
     """Return the machine trained on one class's rows.
 
     Processes of their own have had their threads cut down already. An interrupt raises:
     densities of unequal training do not compare.
     """
     with whole_fits(), sharing_threads(at_once if os.getpid() == parent else 1):
-        return getattr(machine, method)(X)
+        try:
+            return getattr(machine, method)(X)
+        except ValueError as error:
+            error.add_note(f"This is about the {X.shape[0]} rows of class {label}.")
+            raise

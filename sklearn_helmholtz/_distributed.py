@@ -16,7 +16,7 @@ import numpy as np
 
 from ._atomic import AllOrNothing
 from ._fitted import attributes, machine_of
-from ._fitting import DIVERGED, MONITOR_ROWS
+from ._fitting import DIVERGED, MONITOR_ROWS, Fitting
 from ._learning_rules import Lane
 from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
@@ -47,11 +47,11 @@ class Sums(NamedTuple):
 def fit_distributed(machine, X, client):
     """Fit a machine to rows that lie on many workers, all of them at every step.
 
-    A minibatch of `batch_size` rows takes an equal share from every block of
-    `X`. The weights are those that one computer would get from the joint
-    minibatches, to rounding, with the same draws; they depend on the number of
-    blocks, but not on the number of workers, nor on workers that die on the
-    way. The first block chooses the visible units and, for Gaussian ones,
+    A minibatch of about `batch_size` rows takes as many from every block of `X`,
+    and one from each at the least. The weights are those that one computer would get
+    from the joint minibatches, to rounding, with the same draws; they depend on the
+    number of blocks, but not on the number of workers, nor on workers that die on
+    the way. The first block chooses the visible units and, for Gaussian ones,
     location and scale.
 
     Parameters
@@ -74,7 +74,7 @@ def fit_distributed(machine, X, client):
     Raises
     ------
     TypeError
-        If `X` is no Dask array.
+        If `machine` is no HelmholtzMachine, or `X` no Dask array.
 
     ValueError
         If `X` is not in blocks of whole rows of known number, is not finite, or
@@ -90,6 +90,9 @@ def fit_distributed(machine, X, client):
     >>> with Client() as client:  # doctest: +SKIP
     ...     fit_distributed(HelmholtzMachine(random_state=0), X, client)
     """
+    if not isinstance(machine, Fitting):
+        kind = type(machine).__name__
+        raise TypeError(f"machine must be a HelmholtzMachine, got {kind}.")
     machine._validate_params()
     _check(X)
     blocks = zip(X.to_delayed().ravel().tolist(), X.chunks[0], strict=True)
@@ -127,7 +130,7 @@ def _fit(machine, blocks, sizes, client):
         state = machine._begin(first)
     seed = int(state.generators[0].integers(2**31))
     step = machine._step(state, machine._in_units(first), n_rows=sum(sizes))
-    share = max(1, machine.batch_size // len(blocks))
+    share = max(1, machine._number("batch_size") // len(blocks))
     n_steps = -(-max(sizes) // share)
     initial, schedule = machine._rate(), SCHEDULES[machine.learning_rate_schedule]
     n_epochs = machine._n_epochs(sum(sizes))

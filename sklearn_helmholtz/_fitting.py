@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import joblib
 import numpy as np
+import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state
@@ -270,7 +271,7 @@ class Fitting(Settings):
         trainer = epochs(
             step,
             n_epochs=watch.most_epochs,
-            batch_size=self.batch_size,
+            batch_size=self._number("batch_size"),
             shuffle=self.shuffle,
             learning_rate=lambda share, epoch: rate * schedule(share, epoch),
             run=self._runner(team, step),
@@ -298,7 +299,7 @@ class Fitting(Settings):
 
         No more than training has in work, nor so few that calls count.
         """
-        return min(BLOCK_STATES, max(self.batch_size, BLOCK_STATES // 8))
+        return min(BLOCK_STATES, max(self._number("batch_size"), BLOCK_STATES // 8))
 
     def _evaluator(self, step, monitored, kept_back, team):
         """Return a function that gives the free energies of both kinds of rows."""
@@ -340,7 +341,7 @@ class Fitting(Settings):
             trainer = epochs(
                 step,
                 n_epochs=1,
-                batch_size=self.batch_size,
+                batch_size=self._number("batch_size"),
                 shuffle=False,
                 learning_rate=lambda share, epoch: rate,
                 run=self._runner(team, step),
@@ -377,7 +378,7 @@ class Fitting(Settings):
             self._in_units(rows),
             self.visible_,
             self._layer_sizes(),
-            self.initial_activity,
+            self._number("initial_activity"),
             generators.pop(),
             lateral=self.lateral,
             autoregressive=self.autoregressive,
@@ -400,9 +401,14 @@ class Fitting(Settings):
 
 
 def _fingerprint(X):
-    """Return a hash of up to 1,000 rows, spread over the data, and its shape."""
-    places = _spread(X.shape[0])
-    return joblib.hash((X.shape, X[places]))
+    """Return a hash of up to 1,000 rows, spread over the data, and its shape.
+
+    Of their values: it does not matter what holds them.
+    """
+    part = sp.csr_array(X[_spread(X.shape[0])])
+    part.eliminate_zeros()
+    indices = (array.astype(np.int64) for array in (part.indptr, part.indices))
+    return joblib.hash((X.shape, *indices, part.data))
 
 
 def _part_of(X, rows):

@@ -64,8 +64,8 @@ class LearningRule:
         self.n_particles = n_particles
         self.n_moves = n_moves
         self.informed = informed
-        self.wake_share = float(wake_share)
-        self.sleep_share = float(sleep_share)
+        self.wake_share = wake_share
+        self.sleep_share = sleep_share
 
     def lanes(self, n_rows):
         """Return the lanes of a step on n_rows: each half of them, awake and asleep.

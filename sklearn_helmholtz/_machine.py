@@ -3,7 +3,7 @@
 Longer than most modules here, for its docstrings: they are what users read.
 """
 
-from functools import cache
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -217,8 +217,8 @@ class HelmholtzMachine(
     Attributes
     ----------
     components_ : ndarray of shape (n_units, n_features)
-        Generative weights from the first hidden layer to the data; the same
-        array as ``generative_coefs_[0]``.
+        Generative weights from the first hidden layer to the data, those in
+        ``generative_coefs_[0]``.
 
     generative_coefs_ : list of ndarray
         Entry l holds the weights from hidden layer l, counted from 0, to the
@@ -701,44 +701,43 @@ class HelmholtzMachine(
         """
         check_is_fitted(self)
         rows = self._read(X, reset=False)
-        take = self._taker(rows)
+        # The range of sparse data is little to ask for; Gaussian units standardise.
+        if not (sp.issparse(rows.X) or self.visible_ == "gaussian"):
+            with suppress(_OutsideError):
+                return self._code(rows, looks=True)
+        # What is wrong is said of all rows, in this thread: warnings of others would
+        # not lead to the caller.
+        self._check_finite(rows)
+        return self._code(self._in_units(rows, training=False))
+
+    def _code(self, rows, *, looks=False):
+        """Return the codes of rows in the machine's units.
+
+        Parameters
+        ----------
+        rows : Rows
+
+        looks : bool, default=False
+            Whether to raise an `_OutsideError` if a value lies outside [0, 1]. A
+            block's values are looked at when it is coded, as the next to work on it
+            finds it in the processor's cache then.
+        """
         machine = machine_of(self)
         layers = self._coded_layers()
         n_layers = layers[-1] + 1
         codes = np.empty((rows.n_rows, self._n_features_out), dtype=self._dtype)
 
         def code(part):
-            means = up_means(machine, take(part), n_layers)
+            block = rows.take(part)
+            if looks and not (block.min() >= 0 and block.max() <= 1):
+                raise _OutsideError
+            means = up_means(machine, block, n_layers)
             np.concatenate([means[i] for i in layers], axis=1, out=codes[part])
 
         work = rows.n_rows * work_of(machine.recognition[:n_layers])
         with workers(self.n_jobs) as team:
             team.map_blocks(code, rows.blocks(BLOCK_ROWS), work)
         return codes
-
-    def _taker(self, rows):
-        """Return a function that gives some of the rows, in the machine's units.
-
-        A block's values are looked at when it is asked for, as the next to work on
-        it finds it in the processor's cache then. If one is not as it should be, all
-        rows are looked at, and what is wrong is said of them.
-        """
-
-        @cache
-        def checked():
-            self._check_finite(rows)
-            return self._in_units(rows, training=False)
-
-        # The range of sparse data is little to ask for; Gaussian units standardise.
-        if sp.issparse(rows.X) or self.visible_ == "gaussian":
-            return checked().take
-
-        def take(part):
-            block = rows.take(part)
-            inside = block.min() >= 0 and block.max() <= 1
-            return block if inside else checked().take(part)
-
-        return take
 
     def inverse_transform(self, X):
         """Return the mean visible values that codes stand for.
@@ -858,7 +857,8 @@ class HelmholtzMachine(
         Returns
         -------
         X_filled : ndarray of shape (n_samples, n_features)
-            The rows with no value missing; seen values are as they were.
+            The rows with no value missing, in the machine's dtype; seen values are
+            as they were, rounded to it.
 
         Raises
         ------
@@ -1236,8 +1236,8 @@ class HelmholtzMachine(
             Nats. Log densities in the units of the data for Gaussian units.
 
         effective_sample_size : ndarray of shape (n_rows,), float64
-            Of the chains, from 1 to `n_chains`. Only with
-            `return_effective_sample_size`.
+            Of the chains, from 1 to `n_chains`, or 0 where a row is too far off to
+            have any weight. Only with `return_effective_sample_size`.
 
         Raises
         ------
@@ -1339,6 +1339,10 @@ class HelmholtzMachine(
     def _checked_rows(self, X):
         check_is_fitted(self)
         return self._in_units(self._validate(X, reset=False), training=False)
+
+
+class _OutsideError(ValueError):
+    """A row that is being coded is not in the unit interval."""
 
 
 class _LoggedScore(float):

@@ -2,7 +2,7 @@
 
 import math
 from itertools import pairwise
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils.validation import _num_samples
@@ -26,6 +26,8 @@ _CALLS_OF_PARTICLES = 3
 #: Between how many epochs max_iter="auto" chooses, by the number of steps in them.
 _LEAST_EPOCHS = 50
 _MOST_EPOCHS = 200
+#: What a learning rule is made of.
+_OF_RULES = "n_particles", "wake_share", "sleep_share", "n_moves"
 #: Steps of less are lost beside any parameter, and underflow on the way there.
 _SMALLEST_RATE = 1e-25
 
@@ -35,6 +37,16 @@ class Settings:
 
     A mixin: it reads the parameters, and nothing of what is fitted but `visible_`.
     """
+
+    def _number(self, name):
+        """Return a parameter as Python's int or float, if it is a number.
+
+        NumPy's would make every product with them float64, or wrap around.
+        """
+        value = getattr(self, name)
+        if isinstance(value, Integral):
+            return int(value)
+        return float(value) if isinstance(value, Real) else value
 
     def _layer_sizes(self):
         """Return hidden_layer_sizes as a list."""
@@ -111,8 +123,8 @@ class Settings:
     def _n_epochs(self, n_rows):
         """Return `max_iter`, or what "auto" stands for with so many rows."""
         if self.max_iter != "auto":
-            return self.max_iter
-        n_minibatches = max(1, math.ceil(n_rows / self.batch_size))
+            return self._number("max_iter")
+        n_minibatches = max(1, math.ceil(n_rows / self._number("batch_size")))
         least_steps = LEARNING_RULES[self.learning_rule].least_steps
         enough = math.ceil(least_steps / n_minibatches)
         return min(max(enough, _LEAST_EPOCHS), _MOST_EPOCHS)
@@ -129,8 +141,8 @@ class Settings:
         """Return when a watch is to say stop."""
         never = self.tol is None and not self.early_stopping
         return {
-            "tol": self.tol or 0.0,
-            "patience": None if never else self.n_iter_no_change,
+            "tol": self._number("tol") or 0.0,
+            "patience": None if never else self._number("n_iter_no_change"),
             "most_epochs": n_epochs,
         }
 
@@ -141,24 +153,23 @@ class Settings:
     def _rate(self):
         """Return the learning rate, or what suits the other parameters for "auto"."""
         if self.learning_rate != "auto":
-            # NumPy's float64 would make every product with it float64.
-            return max(float(self.learning_rate), _SMALLEST_RATE)
+            return max(self._number("learning_rate"), _SMALLEST_RATE)
         return OPTIMIZERS[self.optimizer].usual_rate or (
             DIRECTIONS[self.direction].usual_rate
             * LEARNING_RULES[self.learning_rule].rate_factor
         )
 
     def _optimizer(self):
-        return OPTIMIZERS[self.optimizer](self.momentum)
+        return OPTIMIZERS[self.optimizer](self._number("momentum"))
 
     def _penalty(self, rule, state, n_rows):
         """Return the penalty of weights that have n_rows to explain."""
         auto = self.alpha == "auto"
-        alpha = rule.usual_penalty if auto else self.alpha
+        alpha = rule.usual_penalty if auto else self._number("alpha")
         if alpha != "evidence":
             return Fixed(alpha)
         share = share_of_evidence(state.machine, n_rows) if auto else 1.0
-        return Evidence(state.scales, n_rows, share, self.batch_size)
+        return Evidence(state.scales, n_rows, share, self._number("batch_size"))
 
     def _resamples(self, rows):
         """Return whether rows are to be drawn to binary at every visit."""
@@ -178,10 +189,7 @@ class Settings:
             state,
             rows,
             rule=rule(
-                self.n_particles,
-                self.wake_share,
-                self.sleep_share,
-                self.n_moves,
+                *map(self._number, _OF_RULES),
                 informed=direction.informed,
             ),
             direction=direction(state.averages),
@@ -193,7 +201,8 @@ class Settings:
     def _runner(self, team, step):
         """Return what runs a step's lanes: threads only where they pay."""
         sizes = [layer.bias.shape[0] for layer in step.state.machine.generative]
-        n_rows, rule = min(self.batch_size, step.rows.n_rows), step.rule
+        n_rows = min(self._number("batch_size"), step.rows.n_rows)
+        rule = step.rule
         products = sum(a * b for a, b in pairwise(sizes))
         work = 3 * products * (n_rows * rule.n_particles + _ROWS_OF_PASSES)
         work *= step.state.machine.dtype.itemsize / np.dtype(np.float32).itemsize

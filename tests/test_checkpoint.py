@@ -214,6 +214,40 @@ def test_resume_refuses_what_the_fit_cannot_go_on_as(changes, tmp_path):
     assert vars(machine) == before
 
 
+def with_explicit_zeros(X):
+    places = sp.coo_array(np.ones_like(X))
+    return sp.csr_array((X.ravel(), places.coords), X.shape)
+
+
+def with_long_indices(X):
+    found = sp.csr_array(X)
+    found.indices, found.indptr = found.indices.astype("q"), found.indptr.astype("q")
+    return found
+
+
+@pytest.mark.parametrize("before", [np.array, sp.csr_matrix])
+@pytest.mark.parametrize(
+    "after",
+    [
+        np.array,
+        np.negative,
+        np.asfortranarray,
+        sp.csr_array,
+        sp.csc_matrix,
+        with_explicit_zeros,
+        with_long_indices,
+    ],
+)
+def test_resume_takes_the_same_rows_in_any_container(before, after, tmp_path):
+    X = binary_rows()
+    there = -X if after is np.negative else X  # with zeros that are negative
+    machine = HelmholtzMachine(**SMALL)
+    machine = broken_off(machine, before(X), tmp_path / "machine.pickle", 2)
+    assert_same(machine.resume(after(there)), HelmholtzMachine(**SMALL).fit(X))
+    with pytest.raises(ValueError, match="differs from the rows"):
+        broken_off(machine, X, tmp_path / "machine.pickle", 2).resume(1 - X)
+
+
 def test_resume_keeps_back_the_rows_that_the_fit_kept_back(tmp_path):
     machine = HelmholtzMachine(**SMALL, early_stopping=True)
     machine = broken_off(machine, binary_rows(), tmp_path / "machine.pickle", 2)

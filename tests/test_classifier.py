@@ -504,6 +504,15 @@ def test_classes_are_labels(classes):
         classifier().partial_fit(X, y, classes=classes)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_of_one_classs_machine_says_which_it_is(n_jobs):
+    X = binary_rows()
+    y = np.array(["some"] * (len(X) - 1) + ["lone"])
+    machine = clone(TINY).set_params(early_stopping=True)
+    with pytest.raises(ValueError, match="the 1 rows of class lone"):
+        classifier(machine, n_jobs=n_jobs).fit(X, y)
+
+
 def test_masked_labels_are_refused():
     X, y = binary_classes()
     with pytest.raises(ValueError, match="y is a masked array"):

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from helpers import LISTS, binary_rows, parameters
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
 from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine, fit_distributed
 from sklearn_helmholtz._data import Rows
@@ -271,6 +272,12 @@ ROWS = da.from_array(binary_rows(80), chunks=(40, -1))
 def test_what_is_no_array_in_blocks_of_rows_is_refused(client, X, error, words):
     with pytest.raises(error, match=words):
         fit_distributed(clone(TINY), X, client)
+
+
+@pytest.mark.parametrize("model", [HelmholtzClassifier(), make_pipeline(TINY)])
+def test_what_is_no_machine_is_refused(client, model):
+    with pytest.raises(TypeError, match=r"HelmholtzMachine, got (Helm|Pipe)"):
+        fit_distributed(model, ROWS, client)
 
 
 def test_a_code_that_names_no_layer_is_refused_before_training(client):

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 from helpers import binary_rows, parameters, share_all_work
+from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -414,23 +415,49 @@ def test_fits_at_once_in_threads_equal_fits_one_after_another(monkeypatch):
     assert threadpool_info() == before
 
 
-@pytest.mark.parametrize("rule", ["wake-sleep", "reweighted-wake-sleep"])
-@pytest.mark.parametrize("schedule", ["constant", "linear", "invscaling"])
-def test_numpys_numbers_as_parameters_give_the_weights_of_pythons(rule, schedule):
-    # Single precision tells: with NumPy's float64, products with it would be double.
-    numbers = {"learning_rate": 0.3, "momentum": 0.9, "wake_share": 0.5, "alpha": 0.01}
-    X = binary_rows(dtype=np.float32)
-    both = [
-        HelmholtzMachine(
-            **{name: kind(value) for name, value in numbers.items()},
-            learning_rule=rule,
-            learning_rate_schedule=schedule,
-            max_iter=2,
-            random_state=0,
-        ).fit(X)
-        for kind in (float, np.float64)
-    ]
-    np.testing.assert_array_equal(*map(parameters, both))
+#: Numbers that float16 and uint8 hold, as long as nothing is added to them.
+NUMBERS = {
+    "learning_rate": 0.25,
+    "momentum": 0.5,
+    "alpha": 2**-7,
+    "initial_activity": 0.25,
+    "wake_share": 0.5,
+    "sleep_share": 0.75,
+    "n_particles": 5,
+    "batch_size": 100,
+    "max_iter": 2,
+}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},
+        {"learning_rule": "wake-sleep", "learning_rate_schedule": "linear"},
+        {"learning_rule": "contrastive-divergence"},
+        {"learning_rate_schedule": "invscaling", "n_moves": 2},
+        {"direction": "natural", "shuffle": False},
+        {"optimizer": "adam"},
+        {"alpha": "evidence", "early_stopping": True, "validation_fraction": 0.5},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "kinds", [{float: np.float64, int: np.int64}, {float: np.float16, int: np.uint8}]
+)
+def test_numpys_numbers_as_parameters_give_the_weights_of_pythons(kinds, dtype, other):
+    # With NumPy's float64, products of single precision would be double.
+    X = np.repeat(binary_rows(n_features=60, dtype=dtype), 2, axis=0)
+    python = HelmholtzMachine((40, 20), random_state=0, **NUMBERS | other)
+    numbers = {
+        name: kinds[type(value)](value)
+        for name, value in python.get_params().items()
+        if name in NUMBERS and type(value) in kinds
+    }
+    both = [python, clone(python).set_params(**numbers)]
+    np.testing.assert_array_equal(*(parameters(each.fit(X)) for each in both))
+    np.testing.assert_array_equal(*(parameters(each.partial_fit(X)) for each in both))
 
 
 # ----------------------------------------------------------- what reaches the caller

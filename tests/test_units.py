@@ -7,7 +7,7 @@ import numpy as np
 import oracles
 import pytest
 import scipy.sparse as sp
-from helpers import SMALL, nothing_but_overflow, stream
+from helpers import SMALL, nothing_but_overflow, share_all_work, stream
 from scipy.special import expit
 from scipy.stats import kstest, norm
 from sklearn.datasets import load_iris
@@ -273,6 +273,22 @@ def test_warning_of_rows_cut_off_points_at_the_line_that_called(kind):
     with pytest.warns(UserWarning, match="it is cut off") as caught:
         model.score_samples(X)
     assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_coding_of_rows_cut_off_warns_once_in_the_callers_thread(n_jobs, monkeypatch):
+    share_all_work(monkeypatch)
+    fitted_on, _ = outside()
+    machine = HelmholtzMachine(n_jobs=n_jobs, **SMALL).fit(fitted_on)
+    rows = np.random.default_rng(0).random((3000, 2))
+    rows[0] = 3  # the caller's thread does not code the first block
+    with pytest.warns(UserWarning, match="it is cut off") as caught:
+        codes = machine.transform(rows)
+    assert [warning.filename for warning in caught] == [__file__]
+    np.testing.assert_array_equal(codes, machine.transform(np.minimum(rows, 1)))
+    rows[-1] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        machine.transform(rows)
 
 
 def test_rows_outside_the_units_are_no_rows_to_train_on():
