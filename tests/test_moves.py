@@ -156,6 +156,36 @@ def test_particles_are_picked_by_weight():
     assert chisquare(found, p * N_ROWS).pvalue > LEVEL
 
 
+def test_every_rows_particle_is_picked_by_its_own_weights():
+    # Of states that q takes for equally likely, one explains a row by far the best:
+    # however improbable the row is beside others.
+    machine, n_particles = random_machine((400, 3), scale=20.0), 5
+    for which in ("weights", "bias"):
+        flat = np.zeros_like(getattr(machine.recognition[0], which))
+        machine = with_parameter(machine, "recognition", 0, which, flat)
+    states = binary_states(3)
+    likely = (states[5] @ machine.generative[0].weights > 0).astype(float)
+    rows = np.array([likely, 1 - likely])
+    regressions = refined_wake(
+        machine,
+        np.tile(rows, (N_ROWS // 2, 1)),
+        stream(),
+        Scratch(float),
+        1.0,
+        n_particles,
+        0.0,
+        0,
+    )
+    picked = next(regressions).parent.reshape(-1, 2, 3)
+    for number, x in enumerate(rows):
+        log_p = [oracles.log_joint(plain(machine), x, [state]) for state in states]
+        assert np.diff(np.sort(log_p))[-1] > 20
+        best = (picked[:, number] == states[np.argmax(log_p)]).all(axis=1)
+        among = 1 - (7 / 8) ** n_particles
+        spread = np.sqrt(among * (1 - among) / len(best))
+        assert abs(best.mean() - among) < 4 * spread
+
+
 def evidence_gradient(machine, x, level):
     """Return the derivative of log p(x) to a generative bias, by differences."""
     bias = machine.generative[level].bias
