@@ -291,10 +291,11 @@ def test_reweighted_with_one_particle_and_sleep_alone_is_wake_sleep_exactly():
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("rule", LEARNING_RULES.values())
 @pytest.mark.parametrize("n_particles", [1, 5])
 @pytest.mark.parametrize("n_rows", [1, 2, 7, 100])
-def test_lanes_take_every_row_through_each_phase_once(n_particles, n_rows):
-    lanes = ReweightedWakeSleep(n_particles, 1.0, 1.0).lanes(n_rows)
+def test_lanes_take_every_row_through_each_phase_once(rule, n_particles, n_rows):
+    lanes = rule(n_particles, 1.0, 1.0).lanes(n_rows)
     for phase in ("wake", "sleep"):
         rows = [
             row
