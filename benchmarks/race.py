@@ -5,7 +5,7 @@
 One layer of 200 units, reweighted wake-sleep with K particles, minibatches of 100,
 learning rates that fall linearly to 0 over each runner's own number of epochs:
 
-- ours: the defaults;
+- ours: the defaults, but without a penalty;
 - torch by hand: the same with hand-written gradients, centred direction
   and momentum, under torch.no_grad;
 - torch autograd: the same particles and weights, the gradient by autograd, Adam.

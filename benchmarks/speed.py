@@ -5,10 +5,11 @@
 
 Every row compares two things measured in turn, A B A B, in one process; it
 prints the medians and the ratio of the medians, and appends them to
-benchmarks/results/speed.csv. "floor" is the matrix products alone, with BLAS's
-own threads; PyTorch rows appear where torch can be imported. With --one-thread
-all of them have one thread, and what counts is its processor time, which others on
-the computer hardly change; those rows go to benchmarks/results/speed_one_thread.csv.
+benchmarks/results/speed.csv, where rows of all versions are, the newest last.
+"floor" is the matrix products alone, with BLAS's own threads; PyTorch rows appear
+where torch can be imported. With --one-thread all of them have one thread, and what
+counts is its processor time, which others on the computer hardly change; those rows go
+to benchmarks/results/speed_one_thread.csv.
 """
 
 import argparse
@@ -125,17 +126,13 @@ def torch_step(sizes, batch, dtype, *, autograd):
         return None
     kind = {np.float32: torch.float32, np.float64: torch.float64}[dtype]
     x = torch.from_numpy(binary(batch, sizes[0], dtype))
-    up = [torch.randn(a, b, dtype=kind) * 0.1 for a, b in _pairs(sizes)]
-    down = [torch.zeros(b, a, dtype=kind) for a, b in _pairs(sizes)]
+    up = [torch.randn(a, b, dtype=kind) * 0.1 for a, b in pairwise(sizes)]
+    down = [torch.zeros(b, a, dtype=kind) for a, b in pairwise(sizes)]
     up_bias = [torch.zeros(b, dtype=kind) for b in sizes[1:]]
     down_bias = [torch.zeros(a, dtype=kind) for a in sizes]
     parameters = (up, up_bias, down, down_bias)
     step = _autograd if autograd else _by_hand
     return step(torch, x, parameters, batch)
-
-
-def _pairs(sizes):
-    return list(pairwise(sizes))
 
 
 def _sample_up(torch, x, up, up_bias):
@@ -300,7 +297,7 @@ def sparse_rows(dtype, repeat):
     grad = W.copy()
 
     def products():
-        for _ in range(len(range(0, X.shape[0], batch))):
+        for _ in range(0, X.shape[0], batch):
             for _ in range(2):
                 np.dot(high, W.T, out=low)
                 np.dot(low.T, high, out=grad)

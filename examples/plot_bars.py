@@ -73,8 +73,8 @@ for seed, (_, curve) in enumerate(runs):
     )
 
 # %%
-# The distance falls from some five bits to a few thousandths of one. Now and then a
-# machine ends elsewhere, with two units for one bar, or one for two, and no further
+# The distance falls from some five bits to a few thousandths of one. Two of the five
+# end a tenth of a bit away, with two units for one bar, or one for two, and no further
 # training undoes that. It can be told from its likelihood of the training rows, with
 # no knowledge of the truth; so start several and keep the best. Hinton and his
 # colleagues went through two million images and report 0.10 bits.

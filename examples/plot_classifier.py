@@ -3,10 +3,10 @@
 A classifier that knows what it does not know
 ==================================================
 
-:class:`~sklearn_helmholtz.HelmholtzClassifier` learns one density a class and
-goes by Bayes' rule. Two things come with that which a discriminative classifier
-does not have: it can say that a row is like none of its classes, and it can
-draw rows of a class.
+:class:`~sklearn_helmholtz.HelmholtzClassifier` learns one density per class and
+predicts by Bayes' rule. That allows two things that a discriminative classifier
+cannot do: it can say that a row is like none of its classes, and it can draw rows
+of a class.
 
 The known answer: on scikit-learn's digits it must beat both naive Bayes and a
 logistic regression; and of rows that are no digits, scrambled ones and negatives,
@@ -83,12 +83,14 @@ twice = np.repeat(np.arange(10), 2)
 dreams, labels = classifier.sample(20, y=twice, mean=True, random_state=0)
 pictures = [*zip(X_test[odd], y_test[odd], strict=True)]
 pictures += [*zip(dreams, labels, strict=True)]
-axes = right.subplots(8, 5).ravel()
+upper, lower = right.subfigures(2, 1)
+upper.suptitle("least likely test digits", fontsize=9)
+lower.suptitle("dreams", fontsize=9)
+axes = np.concatenate([half.subplots(4, 5).ravel() for half in (upper, lower)])
 for axis, (image, label) in zip(axes, pictures, strict=True):
     axis.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
     axis.set_title(str(label), fontsize=7, pad=1)
     axis.axis("off")
-right.suptitle("above: least likely test digits; below: dreams", fontsize=9)
 
 plt.show()
 

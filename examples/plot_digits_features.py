@@ -48,13 +48,13 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.2, random_
 
 # %%
 # Three classifiers. They differ in what the logistic regression gets to read:
-# 64 pixels, or 200 columns of codes. Codes are standardised, as hidden units
-# are on for as few images as a tenth of them. Contrastive divergence is the learning
-# rule for codes.
+# 64 pixels, or 200 columns of codes. Codes are standardised, because some hidden
+# units are on for a tenth of the images or fewer. Contrastive divergence is the
+# learning rule for codes.
 #
-# Learning rates and epochs of both are those that ``benchmarks/features.py`` chooses
-# on a part of the training rows. A moved copy of a test digit may be among these, as
-# in scikit-learn's example.
+# Learning rates and epochs of both are of the size that ``benchmarks/features.py``
+# chooses on a part of the training rows. A moved copy of a test digit may be among
+# these, as in scikit-learn's example.
 classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
 machine = HelmholtzMachine(
     (200,),
@@ -82,7 +82,7 @@ for name, model in models.items():
 # %%
 # Codes are one thing, densities another: contrastive divergence has no eye for
 # likelihoods. Reweighted wake-sleep, the default rule, has. The score is the negative
-# free energy in nats a digit: a lower bound of the log-likelihood. Independent pixels
+# free energy in nats a digit: a lower bound on the log-likelihood. Independent pixels
 # are the yardstick.
 dreamer = HelmholtzMachine(random_state=0).fit(X_train)
 mean = X_train.mean(axis=0)

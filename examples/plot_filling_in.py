@@ -51,7 +51,8 @@ print("error by quarters, surest pixels first:", np.round(by_quarter, 4))
 
 # %%
 # Several draws of the same row are several ways to go on. Rows: what was there,
-# what is seen, the best guess, and four draws.
+# what is seen, the best guess, and four draws. Draws are black and white; the half that
+# is seen stays grey.
 first = [int(np.flatnonzero(y[1500:] == digit)[0]) for digit in range(10)]
 seen = holes[first]
 draws = [machine.impute(seen, n_iter=60, random_state=seed) for seed in range(4)]

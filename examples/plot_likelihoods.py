@@ -51,9 +51,10 @@ for name, machine in machines.items():
 # recognition is from the true posterior. Wake-sleep keeps it small the cheap way: its
 # generative network stays where its recognition network can follow. Reweighting
 # reaches a better model with a wider gap; lateral connections, which let a
-# recognition unit see those before it in its layer, narrow it, here to no gain on
-# digits not seen. The last machine has visible units that see those before them: its
-# hidden causes need not say that a pixel is like its neighbour, which gains a nat.
+# recognition unit see those before it in its layer, narrow it, and here gain a tenth of
+# a nat on digits not seen. The last machine has visible units that see those before
+# them: its hidden causes need not say that a pixel is like its neighbour, which gains
+# a nat.
 print(f"{'':<22}{'bound':>8}{'K = 10':>9}{'K = 1000':>10}{'exact':>9}{'gap':>7}")
 for name, (bound, estimates, exact) in found.items():
     ten, thousand = estimates[2], estimates[-1]

@@ -46,15 +46,14 @@ def entropy():
             chance = 0.5 * np.prod(np.where(bits, 0.2, 0.8))
             chances[key] = chances.get(key, 0.0) + chance
     values = np.array(list(chances.values()))
-    print(f"{len(values)} images can occur")
     return -values @ np.log(values)
 
 
 # %%
 # A machine that is told nothing of directions: 16 units next to the data, one for each
-# place and direction if it finds them, and a single one above. To fit a distribution as
-# closely as that is the natural direction's trade, and many particles', and lateral
-# connections let recognition decide for one of two explanations where either would do.
+# place and direction if it finds them, and a single one above. Such a close fit calls
+# for the natural direction and many particles; lateral connections let recognition
+# decide for one of two explanations where either would do.
 # Training still ends in one of many optima, and one seed in ten or so leads to the
 # distribution itself. So ten machines start from ten seeds, and the one with the best
 # likelihood of training rows is kept. No direction is needed for that.

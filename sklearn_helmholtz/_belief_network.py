@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._in_turn import Autoregressive, means_in_turn, threshold_in_turn
+from ._in_turn import Autoregressive, means_in_turn, placed, threshold_in_turn
 from ._units import Bernoulli, Gaussian, threshold
 
 
@@ -106,11 +106,7 @@ class Machine(NamedTuple):
         """Return states index + 1 drawn from q, given logits from the layer below."""
         if not self.lateral:
             return threshold(logits, rng.noise(shape, logits.dtype), out=out)
-        states = self.draw_in_turn(index, logits, rng.bits(shape))
-        if out is None:
-            return states
-        np.copyto(out, states)
-        return out
+        return placed(self.draw_in_turn(index, logits, rng.bits(shape)), out)
 
     def draw_in_turn(self, index, logits, bits):
         """Return the same where there are lateral connections."""

@@ -288,6 +288,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             blank.set_params(random_state=start["_seeds"][k])
         gaussian = "location_" in start
         measure = (start["location_"], start["scale_"]) if gaussian else None
+        # Its `_begin` reads this, and takes it off.
         blank._in_common = start["visible_"], measure
         return blank
 
@@ -303,7 +304,9 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         fitted = Parallel(n_jobs=self.n_jobs)(
             delayed(_train)(
                 method,
-                copy.copy(machines[k]) or self._blank(start, k),
+                self._blank(start, k)
+                if machines[k] is None
+                else copy.copy(machines[k]),
                 X[np.flatnonzero(places == k)],
                 at_once,
                 os.getpid(),

@@ -136,7 +136,7 @@ def _fit(machine, blocks, sizes, client):
     n_epochs = machine._n_epochs(sum(sizes))
     for epoch in range(n_epochs):
         if step.penalty.learns and epoch:
-            futures = _of_some_rows(_moments, machine, state, blocks, client)
+            futures = _of_some_rows(_measured, machine, state, blocks, client)
             step.penalty.learn(state.machine, _tree(client, futures, pooled).result())
         for number in range(n_steps):
             part = slice(number * share, (number + 1) * share)
@@ -288,7 +288,7 @@ def _energies(machine, X, n_rows):
     return machine.set_params(n_jobs=1, n_score_samples=1).score_samples(X[:n_rows])
 
 
-def _moments(machine, X, n_rows):
+def _measured(machine, X, n_rows):
     rows = machine._in_units(machine._validate(X[:n_rows], reset=False))
     with workers(1):
         return measure(machine_of(machine), rows.take(slice(0, rows.n_rows)))

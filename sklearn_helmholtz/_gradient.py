@@ -6,8 +6,8 @@ import numpy as np
 
 from ._numerics import column_sum, row_blocks
 
-#: A product that is added to a gradient is in work so many values at once, or so
-#: many parents, if that is more: products of few rows take longer.
+#: Products are added to a gradient in blocks of so many values, but of no fewer than
+#: so many parents, as products of few rows take longer.
 _BLOCK_VALUES = 2**17
 _BLOCK_PARENTS = 256
 

@@ -121,7 +121,7 @@ class Autoregressive:
             return self.units.mean(np.add(logits, self.sent, out=out), out=out)
         weights, bias, _ = self.lateral
         means = means_in_turn(self.units, logits + bias, weights)
-        return means if out is None else _copied(means, out)
+        return placed(means, out)
 
     def sample(self, logits, rng, shape, out=None):
         """Return states of the given shape, drawn one unit after another."""
@@ -132,11 +132,11 @@ class Autoregressive:
         else:
             # s = a + s V + noise, all units at once.
             drawn = self.units.sample(logits, rng, shape)
-            inverse = np.eye(len(bias), dtype=drawn.dtype) - weights
+            matrix = np.eye(len(bias), dtype=drawn.dtype) - weights
             drawn = scipy.linalg.solve_triangular(
-                inverse, drawn.T, trans="T", check_finite=False
+                matrix, drawn.T, trans="T", check_finite=False
             ).T
-        return drawn if out is None else _copied(drawn, out)
+        return placed(drawn, out)
 
     def fill_in(self, logits, states, missing, rng):
         """Return states with the missing ones drawn in turn, given those before.
@@ -201,7 +201,9 @@ class Autoregressive:
         return self.units.information(mean)
 
 
-def _copied(values, out):
-    """Put values into out and return that."""
+def placed(values, out):
+    """Return values, copied into `out` where there is one."""
+    if out is None:
+        return values
     np.copyto(out, values)
     return out

@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
     Parameters
     ----------
     log_likelihood : ndarray of shape (n_rows,), nats
-        log of the mean weight; a lower bound of log p(x) in expectation.
+        log of the mean weight; a lower bound on log p(x) in expectation.
 
     mean_log_weight : ndarray of shape (n_rows,), nats
         The negative free energy.
@@ -196,7 +196,7 @@ def pool(weigh_some, n_rows, n_particles):
     n_rows, n_particles : int
     """
     step = max(1, BLOCK_STATES // n_rows)
-    running = None
+    running = np.full(n_rows, np.finfo(np.float64).min), 0.0, 0.0, 0.0
     for start in range(0, n_particles, step):
         raise_if_unwanted()
         particles = range(start, min(start + step, n_particles))
@@ -266,12 +266,8 @@ def _merge(running, chunk):
 
     The sums of weights are relative to the maximum.
     """
-    highest = np.maximum(chunk.max(axis=0), np.finfo(np.float64).min)
-    if running is None:
-        top, total, squares, plain = highest, 0.0, 0.0, 0.0
-    else:
-        top, total, squares, plain = running
-    new_top = np.maximum(top, highest)
+    top, total, squares, plain = running
+    new_top = np.maximum(top, chunk.max(axis=0))
     shrink = np.exp(top - new_top)
     weights = np.exp(chunk - new_top)
     return (

@@ -54,7 +54,7 @@ class HelmholtzMachine(
     layers. The generative network carries hidden causes top-down to data; the
     recognition network carries data bottom-up to its causes. Together they
     minimise the free energy F(x) = E_q[log q(s | x) - log p(x, s)], an upper
-    bound of -log p(x), in nats.
+    bound on -log p(x), in nats.
 
     The fitted machine codes rows (:meth:`transform`), dreams new ones
     (:meth:`sample`) and scores them (:meth:`score_samples`).
@@ -69,8 +69,9 @@ class HelmholtzMachine(
         or grey values that are the means of binary units. "gaussian" takes any
         real values: their mean comes from the layer above, with one learned
         variance a feature. "auto" takes "bernoulli" if every value of the
-        first data seen lies in [0, 1], else "gaussian". With units so chosen, later
-        rows outside [0, 1] are refused in training, and else cut off with a warning.
+        first data seen lies in [0, 1], else "gaussian". If it took "bernoulli", later
+        rows outside [0, 1] are refused in training; elsewhere they are clipped, with a
+        warning.
 
     resample : bool or "auto", default="auto"
         Whether grey values are drawn to binary afresh at every visit in
@@ -294,7 +295,7 @@ class HelmholtzMachine(
     -----
     Grey values are drawn to binary at every visit in training, unless `resample`
     is False, or "auto" with contrastive divergence. In
-    :meth:`score_samples` a grey row's score is a lower bound of the expected
+    :meth:`score_samples` a grey row's score is a lower bound on the expected
     log-likelihood of its binary rows, E_b[log p(b)] with means x, whatever
     machine it comes from, so that scores of the same data compare. That does not hold
     with `autoregressive`: grey values then tell the units after them more
@@ -616,7 +617,7 @@ class HelmholtzMachine(
         """Return rows of plain data in the machine's units.
 
         What lies outside a Bernoulli's is an error. But where "auto" chose these
-        units, rows that are not to train on are cut off: a scaler leaves those that it
+        units, rows that are not to train on are clipped: a scaler leaves those that it
         has not seen outside, as cross-validation has them.
         """
         if self.visible_ == "gaussian":
@@ -635,7 +636,7 @@ class HelmholtzMachine(
             )
             if training or self.visible != "auto":
                 raise ValueError(f"{what}. {remedy}")
-            warn_caller(f"{what}; it is cut off. {remedy}")
+            warn_caller(f"{what}; it is clipped. {remedy}")
         return rows.seen_as(clip=low < 0 or high > 1)
 
     @property
@@ -831,7 +832,8 @@ class HelmholtzMachine(
         whatever the recognition network is worth: it proposes hidden states,
         and a resampling among the present ones and those proposed makes up for
         what it gets wrong [8]_. A row given several times gets independent
-        draws: multiple imputation.
+        draws: multiple imputation. Bernoulli units draw 0 or 1, also where the
+        training data was grey.
 
         Parameters
         ----------
@@ -916,6 +918,8 @@ class HelmholtzMachine(
 
     def sample(self, n_samples=1, *, mean=False, random_state=None):
         """Draw rows from the generative network.
+
+        Bernoulli units draw 0 or 1, also where the training data was grey.
 
         Parameters
         ----------
@@ -1042,7 +1046,7 @@ class HelmholtzMachine(
     # -------------------------------------------------------------- likelihoods
 
     def score_samples(self, X):
-        """Return the negative free energy of rows, a lower bound of log p(x).
+        """Return the negative free energy of rows, a lower bound on log p(x).
 
         A Monte-Carlo estimate from `n_score_samples` particles a row, whose
         noise is keyed by the row's content: a row's score depends on the row
@@ -1052,7 +1056,7 @@ class HelmholtzMachine(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows to score. The score of a grey row (values in (0, 1) with
-            Bernoulli units) is a lower bound of the expected log-likelihood of
+            Bernoulli units) is a lower bound on the expected log-likelihood of
             the binary rows that have it as mean, unless units are `autoregressive`.
 
         Returns
@@ -1129,7 +1133,7 @@ class HelmholtzMachine(
         """Estimate log p(x) of rows by importance sampling from q(s | x).
 
         The log of the mean of `n_samples` weights p(x, s) / q(s | x): a lower
-        bound of log p(x) in expectation, which rises with `n_samples` and meets
+        bound on log p(x) in expectation, which rises with `n_samples` and meets
         it in the limit [3]_. Particles stream, so memory does not grow
         with their number.
 
@@ -1203,7 +1207,7 @@ class HelmholtzMachine(
 
         Chains lead hidden states from the first layer's recognised means to the
         posterior, in many small steps [9]_. The log of the mean of their weights is
-        a lower bound of log p(x) in expectation, as :meth:`log_likelihood` is. It
+        a lower bound on log p(x) in expectation, as :meth:`log_likelihood` is. It
         costs `n_temperatures` times `n_moves` what a particle does, and is the
         tighter one where the recognition network is far from the posterior: where
         :meth:`log_likelihood` reports an effective sample size of a handful, and

@@ -1,9 +1,10 @@
 """Kernels on arrays: the sigmoid, sums of softplus, weights that sum to one.
 
 Every kernel is right for every finite logit, in float32 and float64. What they cost
-is an exp a value, about half of what a tanh takes; where that overflows, the infinity
-is either the limit that is meant or calls for another way. NumPy would warn of it, had
-the callers not silenced it for all of their work at once, see :func:`._parallel.quiet`.
+is an exp a value (a tanh is faster or slower, by processor and dtype, see
+doc/performance.md); where that overflows, the infinity is either the limit that is
+meant or calls for another way. NumPy would warn of it, had the callers not silenced it
+for all of their work at once, see :func:`._parallel.quiet`.
 """
 
 import math

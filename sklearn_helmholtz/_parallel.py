@@ -1,4 +1,7 @@
-"""Threads: one counted limit on BLAS for the whole process, and workers."""
+"""Threads: one counted limit on BLAS for the whole process, and workers.
+
+A few lines longer than most modules here: neither half goes without the other.
+"""
 
 import os
 import threading

@@ -35,7 +35,7 @@ def reweighted_wake(
     Parameters
     ----------
     machine, x, rng, scratch, weight
-        As for :func:`wake`.
+        As for :func:`._phases.wake`.
 
     n_particles : int
         Particles a row, K.
@@ -44,7 +44,7 @@ def reweighted_wake(
         Factor of the recognition network's regressions; 0 leaves them out.
 
     informed : bool, default=False
-        As for :func:`wake`.
+        As for :func:`._phases.wake`.
     """
     # The weights are known only when all residuals are; so two rounds over the layers.
     states, logits, log_w = _particles(machine, x, rng, scratch, n_particles)

@@ -5,6 +5,8 @@ zero by a / n for the mean gradient of a row. `Fixed` has one strength for all o
 `Evidence` learns priors from the weights that the data have come to, which is what
 MacKay (1992) calls evidence. That each unit has a prior of its own for what it sends is
 automatic relevance determination (Neal 1996).
+
+A little longer than most modules here, as its first half is what the second one needs.
 """
 
 from functools import reduce
@@ -210,10 +212,10 @@ class Evidence:
         self._learned = set()
 
     def pull(self, network, number, weights, gradient, gain=1.0):
-        """Subtract the share, a row's part, of precision times weights.
+        """Subtract (15) of the user guide from `gain` times a layer's gradient.
 
-        As much as for `every` steps, and nothing before the scales have been learned;
-        from what is `gain` times the gradient.
+        Times the share, and for `every` steps at once; nothing before the scales have
+        been learned.
         """
         if (network, number) not in self._learned:
             return
@@ -234,14 +236,17 @@ class Evidence:
         return self.share * (_FREEDOM + 1) / self.n_rows * self.every
 
     def _widths(self, network, number):
-        """Return the factor over the most that a unit's weights are drawn by.
+        """Return nu s^2 of each unit, but no less than the factor.
 
-        No weight is drawn by more than itself, so that steps of it do not diverge.
+        No weight is then drawn by more than itself, so that steps of it do not diverge.
         """
         return np.maximum(_FREEDOM * self.scales[network][number], self._factor())
 
     def strength(self, network, number):
-        """Return the same for what each unit sends, of shape (n_parents,) or 0."""
+        """Return the most by which each unit's weights are drawn, as a factor of them.
+
+        Of shape (n_parents,), or 0 before anything has been learned.
+        """
         if (network, number) not in self._learned:
             return 0.0
         return self._factor() / self._widths(network, number)

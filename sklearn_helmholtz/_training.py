@@ -1,7 +1,7 @@
 """Training: minibatches through lanes of phases, epoch after epoch.
 
-The only loop. Which regressions a phase has, what direction they give and how
-an optimiser goes there arrive as arguments.
+The only loop on one computer. Which regressions a phase has, what direction they give
+and how an optimiser goes there arrive as arguments.
 """
 
 from functools import cache, partial
@@ -13,7 +13,7 @@ from ._gradient import Gradient
 from ._parallel import run_in_turn
 from ._random import Stream, draw_from_means
 
-#: Bytes of a layer from which on adding the steps is worth two threads.
+#: Size of a layer, in bytes, from which on two threads add the steps sooner than one.
 _LARGE_LAYER = 2**20
 
 
@@ -65,7 +65,7 @@ class Step:
         self.lanes = cache(rule.lanes)
         self.gradients = [{} for _ in self.streams]
         self.touched = [{} for _ in self.streams]
-        #: Those that are yet to be taken, by layer.
+        #: Steps that are prepared but not yet added, by (network, layer).
         self.steps = {}
         #: Which lanes are done with the networks that others own.
         self.has_read = [False for _ in self.streams]

@@ -2,9 +2,9 @@
 
 A unit type knows eight functions of the logits ``a`` (for Gaussian units the
 mean) and nothing of weights: ``mean``, ``sample``, ``log_prob``, ``log_prob_of_pairs``,
-``residual``, ``log_prob_and_residual``, ``information`` and ``given``; and five facts:
-``binary``, ``factorial``, ``n_linear_parents``, ``precision`` and ``variance``. A new
-type is a class with these.
+``residual``, ``log_prob_and_residual``, ``information`` and ``given``; ``map``, which
+applies a function to the units' own arrays; and five facts: ``binary``, ``factorial``,
+``n_linear_parents``, ``precision`` and ``variance``. A new type is a class with these.
 """
 
 import numpy as np

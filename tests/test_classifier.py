@@ -513,6 +513,11 @@ def test_an_error_of_one_classs_machine_says_which_it_is(n_jobs):
         classifier(machine, n_jobs=n_jobs).fit(X, y)
 
 
+def test_no_estimator_stands_for_the_documented_machine():
+    expected = HelmholtzMachine((50, 20), alpha=1e-3, max_iter=100).get_params()
+    assert HelmholtzClassifier()._machine().get_params() == expected
+
+
 def test_masked_labels_are_refused():
     X, y = binary_classes()
     with pytest.raises(ValueError, match="y is a masked array"):

@@ -107,7 +107,10 @@ def test_one_machine_may_be_used_by_many_threads():
 @pytest.mark.parametrize(
     "n_rounds", [20, pytest.param(600, marks=pytest.mark.slow)], ids=["short", "long"]
 )
-def test_stress_of_fits_that_end_and_fail_at_once_leaves_no_trace(n_rounds):
+def test_stress_of_fits_that_end_and_fail_at_once_leaves_no_trace(
+    n_rounds, monkeypatch
+):
+    share_all_work(monkeypatch)
     before = blas_threads(), threading.active_count()
     data = binary_rows(20, 5)
     settings = {"hidden_layer_sizes": (3,), "max_iter": 2, "n_jobs": 2}

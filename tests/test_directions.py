@@ -8,7 +8,7 @@ import pytest
 from helpers import plain, random_machine, stream
 
 from sklearn_helmholtz._belief_network import Layer, Machine, Scratch, down_pass
-from sklearn_helmholtz._directions import Centred, Natural, Plain
+from sklearn_helmholtz._directions import Centred, Natural, Plain, _solve
 from sklearn_helmholtz._gradient import Gradient
 from sklearn_helmholtz._penalties import Fixed
 from sklearn_helmholtz._phases import Regression, sleep
@@ -432,6 +432,8 @@ def test_curvature_that_overflowed_gives_no_number():
         each = each._replace(parent=each.parent * np.inf)
         step = natural_step([each], layer)
     assert np.isnan(step.weights).all()
+    indefinite = np.array([[1.0, 2.0], [2.0, 1.0]])  # as rounding may leave it
+    assert np.isnan(_solve(indefinite, np.ones((2, 1)), in_turn=False)).all()
 
 
 def test_natural_direction_is_damped_on_both_sides():

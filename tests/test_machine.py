@@ -49,7 +49,7 @@ TAKEN = {
     ("direction", "natural", "centred"): lambda m: (
         not isinstance(m._averages["generative"][0], dict)
     ),
-    ("direction", "centred", "plain"): lambda m: m.n_iter_ > 3,
+    ("direction", "centred", "plain"): lambda m: m._averages is None,
     ("lateral", False, True): lambda m: hasattr(m, "lateral_coefs_"),
     ("lateral", True, False): lambda m: not hasattr(m, "lateral_coefs_"),
     ("autoregressive", False, True): lambda m: hasattr(m, "autoregressive_coef_"),

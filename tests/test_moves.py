@@ -11,6 +11,7 @@ from helpers import (
     parameters,
     plain,
     random_machine,
+    share_all_work,
     some_rows,
     stream,
     with_parameter,
@@ -250,7 +251,8 @@ def test_refined_wake_teaches_every_network_that_has_a_share():
 
 @pytest.mark.parametrize("kind", ["bernoulli", "grey", "gaussian"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_fit_with_moves_is_the_same_in_any_number_of_threads(kind, dtype):
+def test_fit_with_moves_is_the_same_in_any_number_of_threads(kind, dtype, monkeypatch):
+    share_all_work(monkeypatch)
     X = binary_rows(120, 8, dtype)
     if kind == "grey":
         X = X * dtype(0.8)

@@ -139,7 +139,7 @@ def test_onnx_codes_are_those_of_transform_far_from_zero(centre, spread):
 def test_onnx_codes_are_those_of_transform_outside_the_units(dtype):
     X = binary_rows().astype(dtype)
     machine = HelmholtzMachine((7, 3), max_iter=4, random_state=0).fit(X)
-    with pytest.warns(UserWarning, match="it is cut off"):
+    with pytest.warns(UserWarning, match="it is clipped"):
         expected = machine.transform(3 * X - 1)
     (codes,) = run_onnx(machine, 3 * X - 1)
     np.testing.assert_allclose(codes, expected, atol=1e-5)

@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from helpers import share_all_work
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -277,7 +278,10 @@ def samples_repeat_and_have_the_shape(data):
 def fit_is_a_function_of_data_and_settings(data):
     """Check that two fits agree, whatever the threads, and warm starts add up."""
     machine, X = small_machine(data.draw)
-    again = HelmholtzMachine(**machine.get_params()).set_params(n_jobs=2).fit(X)
+    again = HelmholtzMachine(**machine.get_params()).set_params(n_jobs=2)
+    with pytest.MonkeyPatch.context() as patch:
+        share_all_work(patch)
+        again.fit(X)
     for name in ("generative_coefs_", "recognition_intercepts_"):
         for a, b in zip(getattr(machine, name), getattr(again, name), strict=True):
             if machine.random_state is not None:

@@ -252,11 +252,11 @@ def test_rows_outside_units_that_auto_chose_count_as_cut_off_with_a_warning(spar
     given = sp.csr_array(X) if sparse else X
     inside = np.clip(X, 0, 1)
     for method in (machine.transform, machine.score_samples, machine.log_likelihood):
-        with pytest.warns(UserWarning, match=r"from -2 to 3; it is cut off.*clip=True"):
+        with pytest.warns(UserWarning, match=r"from -2 to 3; it is clipped.*clip=True"):
             found = method(given)
         np.testing.assert_array_equal(found, method(inside))
     rows = np.where(X == 3, np.nan, X)
-    with pytest.warns(UserWarning, match="from -2 to 1; it is cut off"):
+    with pytest.warns(UserWarning, match="from -2 to 1; it is clipped"):
         machine.impute(rows)
 
 
@@ -270,7 +270,7 @@ def test_warning_of_rows_cut_off_points_at_the_line_that_called(kind):
         "classifier": HelmholtzClassifier(machine),
     }[kind]
     model.fit(fitted_on, [0, 1])
-    with pytest.warns(UserWarning, match="it is cut off") as caught:
+    with pytest.warns(UserWarning, match="it is clipped") as caught:
         model.score_samples(X)
     assert {warning.filename for warning in caught} == {__file__}
 
@@ -282,7 +282,7 @@ def test_coding_of_rows_cut_off_warns_once_in_the_callers_thread(n_jobs, monkeyp
     machine = HelmholtzMachine(n_jobs=n_jobs, **SMALL).fit(fitted_on)
     rows = np.random.default_rng(0).random((3000, 2))
     rows[0] = 3  # the caller's thread does not code the first block
-    with pytest.warns(UserWarning, match="it is cut off") as caught:
+    with pytest.warns(UserWarning, match="it is clipped") as caught:
         codes = machine.transform(rows)
     assert [warning.filename for warning in caught] == [__file__]
     np.testing.assert_array_equal(codes, machine.transform(np.minimum(rows, 1)))
@@ -307,7 +307,7 @@ def test_a_scaler_before_the_machine_survives_cross_validation(model):
     rest = [LogisticRegression()] if model is HelmholtzMachine else []
     pipeline = make_pipeline(MinMaxScaler(), last, *rest)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*it is cut off")
+        warnings.filterwarnings("ignore", message=".*it is clipped")
         scores = cross_val_score(pipeline, X, y, error_score="raise")
     assert np.isfinite(scores).all()
 
