@@ -371,6 +371,28 @@ def test_natural_steps_of_units_in_turn_solve_the_blocks_of_those_before(network
         )
 
 
+def test_natural_direction_asks_for_the_strength_of_its_own_layers_penalty():
+    strengths = np.array([0.1, 1.0, 0.0, 3.0, 0.5])
+
+    class Penalty(Fixed):
+        def strength(self, network, number):
+            return strengths if (network, number) == ("recognition", 0) else 0.0
+
+    each, layer = informed_regression()
+    direction = Natural(Natural.initial_averages(Machine(*[(layer,)] * 4)))
+    step = direction.gradient(layer)
+    direction.accumulate(each, step, Scratch(float), first=True)
+    joint = np.vstack([step.bias, step.weights])
+    direction.precondition("recognition", 0, step, Penalty(0.0), 0.5)
+    information = each.information.sum(axis=0) + direction.damping
+    rows = np.hstack([np.ones((20, 1)), each.parent])
+    share = each.information.mean(axis=1, keepdims=True)
+    matrix = (share * rows).T @ rows / share.sum() + direction.damping * np.eye(6)
+    matrix[1:, 1:] += np.diag(0.5 * strengths / information.min())
+    expected = np.linalg.solve(matrix, joint) / information
+    np.testing.assert_allclose(np.vstack([step.bias, step.weights]), expected)
+
+
 @pytest.mark.parametrize("alpha", [0.01, 1.0, 100.0])
 def test_natural_pull_of_a_penalty_is_no_more_than_the_weights(alpha):
     # A parent that is never on, and children that are always: nothing else holds them.

@@ -14,7 +14,7 @@ from helpers import plain, random_machine, stream, with_parameter
 from sklearn_helmholtz import HelmholtzMachine, _phases
 from sklearn_helmholtz._belief_network import TRIANGULAR, Scratch
 from sklearn_helmholtz._learning_rules import LEARNING_RULES, ReweightedWakeSleep
-from sklearn_helmholtz._particles import reweighted_wake
+from sklearn_helmholtz._particles import refined_wake, reweighted_wake
 from sklearn_helmholtz._phases import contrast, sleep, wake
 
 SIZES = [(3, 2), (2, 2, 2), (2, 2, 1, 2)]
@@ -251,6 +251,22 @@ def test_expected_squares_move_the_variance_up_the_gradient(sizes, monkeypatch):
         slope = (ends[0] - ends[1]) / (2 * STEP)
         # d log p / d v = (r^2 - v) / (2 v^2); squares - v is that times 2 v^2.
         assert (squares[j] - value) / (2 * value**2) == pytest.approx(slope, abs=1e-7)
+
+
+@pytest.mark.parametrize("n_particles", [1, 3])
+@pytest.mark.parametrize("kind", [wake, reweighted_wake, refined_wake])
+def test_a_mean_with_two_regressions_has_one_variance(kind, n_particles):
+    # Parents and those before add to it, and each regression must know of the other.
+    machine = random_machine((5, 4, 3), gaussian=True, autoregressive=True)
+    x = np.random.default_rng(0).normal(size=(6, 5))
+    rest = {wake: (), reweighted_wake: (n_particles, 0), refined_wake: (3, 0, 1)}[kind]
+    found = {
+        each[:2]: (each.squares is None, each.n_linear_parents)
+        for each in kind(machine, x, stream(), Scratch(float), 1 / 6, *rest)
+    }
+    assert found.pop(("generative", 0)) == (False, 2)
+    assert found.pop(("autoregressive", 0)) == (True, 2)
+    assert set(found.values()) == {(True, 0)}
 
 
 def test_squares_of_particles_are_means_by_their_weights(monkeypatch):
