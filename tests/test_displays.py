@@ -307,6 +307,22 @@ def test_chain_of_exact_recognition_keeps_the_machines_distribution(kind):
     assert chisquare(seen, expected).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("mean", [False, True])
+def test_chain_goes_on_from_its_own_last_dream(mean):
+    machine = HelmholtzMachine((1,), max_iter=1, random_state=0).fit(np.eye(2))
+    # The unit decides what is seen, and recognition reads it off without a doubt.
+    machine.generative_coefs_ = [np.array([[80.0, 80.0]])]
+    machine.generative_intercepts_ = [np.full(2, -40.0), np.zeros(1)]
+    machine.recognition_coefs_ = [np.array([[40.0], [40.0]])]
+    machine.recognition_intercepts_ = [np.array([-40.0])]
+    display = SamplesDisplay.from_estimator(
+        machine, n_samples=20, chain_length=5, mean=mean, random_state=0
+    )
+    chains = np.round(display.images).reshape(20, 5, 2)
+    np.testing.assert_array_equal(chains, np.repeat(chains[:, :1], 5, axis=1))
+    assert 0 < chains.mean() < 1
+
+
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_reconstructions_stand_below_their_rows(machine, X, form):
     display = ReconstructionDisplay.from_estimator(

@@ -16,6 +16,7 @@ from sklearn_helmholtz._numerics import (
     row_sum,
     sigmoid,
     softplus_sum,
+    without_nan,
 )
 
 DTYPES = [np.float32, np.float64]
@@ -120,6 +121,11 @@ def test_log_sum_exp_and_weights_equal_scipys_at_any_size():
     a += [0, 5000, -5000, 0]
     np.testing.assert_allclose(log_sum_exp(a, axis=0), logsumexp(a, axis=0))
     np.testing.assert_allclose(normalised_weights(a, axis=0), softmax(a, axis=0))
+
+
+def test_a_density_that_overflowed_is_none():
+    found = without_nan(np.array([-1.0, np.nan, -np.inf]))
+    np.testing.assert_array_equal(found, [-1, -np.inf, -np.inf])
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (5,), (7, 3), (10, 40), (3, 500), (1000,)])
