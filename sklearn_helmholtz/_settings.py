@@ -26,7 +26,7 @@ _CALLS_OF_PARTICLES = 3
 #: Between how many epochs max_iter="auto" chooses, by the number of steps in them.
 _LEAST_EPOCHS = 50
 _MOST_EPOCHS = 200
-#: What a learning rule is made of.
+#: The parameters that a learning rule is made of, in its order.
 _OF_RULES = "n_particles", "wake_share", "sleep_share", "n_moves"
 #: Steps of less are lost beside any parameter, and underflow on the way there.
 _SMALLEST_RATE = 1e-25
@@ -188,10 +188,7 @@ class Settings:
         return Step(
             state,
             rows,
-            rule=rule(
-                *map(self._number, _OF_RULES),
-                informed=direction.informed,
-            ),
+            rule=rule(*map(self._number, _OF_RULES), informed=direction.informed),
             direction=direction(state.averages),
             optimizer=self._optimizer(),
             resample=self._resamples(rows),
