@@ -58,10 +58,9 @@ def refuse_masked(values, name):
     """Raise if there are masked values in an array, or in a list of arrays."""
     rows = values if isinstance(values, (list, tuple)) else [values]
     if any(np.ma.is_masked(row) for row in rows):
-        as_nan = ", with NaN for `impute`" if name == "X" else ""
         raise ValueError(
             f"{name} is a masked array with masked values, which would be read as if "
-            f"they were valid. Fill them in with {name}.filled{as_nan}."
+            f"they were valid. Fill them in with {name}.filled."
         )
 
 

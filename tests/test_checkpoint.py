@@ -178,8 +178,8 @@ def test_resume_needs_an_unfinished_fit_and_its_data(tmp_path):
         machine.resume(X)
     machine = broken_off(machine, X, tmp_path / "machine.pickle", 2)
     before = dict(vars(machine))
-    for other in (X[:-1], 1 - X):
-        with pytest.raises(ValueError, match="differs"):
+    for other in (X[:-1], 1 - X, sp.csr_array(1 - X)):
+        with pytest.raises(ValueError, match="differs from the rows"):
             machine.resume(other)
         assert vars(machine) == before
     with pytest.raises(ValueError, match="features"):
@@ -244,8 +244,6 @@ def test_resume_takes_the_same_rows_in_any_container(before, after, tmp_path):
     machine = HelmholtzMachine(**SMALL)
     machine = broken_off(machine, before(X), tmp_path / "machine.pickle", 2)
     assert_same(machine.resume(after(there)), HelmholtzMachine(**SMALL).fit(X))
-    with pytest.raises(ValueError, match="differs from the rows"):
-        broken_off(machine, X, tmp_path / "machine.pickle", 2).resume(1 - X)
 
 
 def test_resume_keeps_back_the_rows_that_the_fit_kept_back(tmp_path):

@@ -252,14 +252,25 @@ def informed_regression(seed=0, n_rows=20, n_parents=5):
     return Regression("recognition", 0, parent, residual, None, information), layer
 
 
-def natural_step(regressions, layer, *, damping=0.0, network="recognition"):
+NO_PENALTY = Fixed(0)
+
+
+def natural_step(
+    regressions,
+    layer,
+    *,
+    damping=0.0,
+    network="recognition",
+    penalty=NO_PENALTY,
+    rate=1.0,
+):
     """Return the first natural direction of regressions, by default undamped."""
     direction = Natural(Natural.initial_averages(Machine(*[(layer,)] * 4)))
     direction.damping = damping
     gradient = direction.gradient(layer)
     for place, each in enumerate(regressions):
         direction.accumulate(each, gradient, Scratch(float), first=place == 0)
-    direction.precondition(network, 0, gradient, Fixed(0), 1.0)
+    direction.precondition(network, 0, gradient, penalty, rate)
     return gradient
 
 
@@ -379,17 +390,14 @@ def test_natural_direction_asks_for_the_strength_of_its_own_layers_penalty():
             return strengths if (network, number) == ("recognition", 0) else 0.0
 
     each, layer = informed_regression()
-    direction = Natural(Natural.initial_averages(Machine(*[(layer,)] * 4)))
-    step = direction.gradient(layer)
-    direction.accumulate(each, step, Scratch(float), first=True)
-    joint = np.vstack([step.bias, step.weights])
-    direction.precondition("recognition", 0, step, Penalty(0.0), 0.5)
-    information = each.information.sum(axis=0) + direction.damping
+    how = {"damping": 0.1, "penalty": Penalty(0.0), "rate": 0.5}
+    step = natural_step([each], layer, **how)
+    information = each.information.sum(axis=0) + 0.1
     rows = np.hstack([np.ones((20, 1)), each.parent])
     share = each.information.mean(axis=1, keepdims=True)
-    matrix = (share * rows).T @ rows / share.sum() + direction.damping * np.eye(6)
+    matrix = (share * rows).T @ rows / share.sum() + 0.1 * np.eye(6)
     matrix[1:, 1:] += np.diag(0.5 * strengths / information.min())
-    expected = np.linalg.solve(matrix, joint) / information
+    expected = np.linalg.solve(matrix, rows.T @ each.residual) / information
     np.testing.assert_allclose(np.vstack([step.bias, step.weights]), expected)
 
 

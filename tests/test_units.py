@@ -246,7 +246,7 @@ def outside():
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_rows_outside_units_that_auto_chose_count_as_cut_off_with_a_warning(sparse):
+def test_rows_outside_units_that_auto_chose_are_clipped_with_a_warning(sparse):
     fitted_on, X = outside()
     machine = HelmholtzMachine(**SMALL).fit(fitted_on)
     given = sp.csr_array(X) if sparse else X
@@ -261,7 +261,7 @@ def test_rows_outside_units_that_auto_chose_count_as_cut_off_with_a_warning(spar
 
 
 @pytest.mark.parametrize("kind", ["machine", "pipeline", "classifier"])
-def test_warning_of_rows_cut_off_points_at_the_line_that_called(kind):
+def test_warning_of_clipped_rows_points_at_the_line_that_called(kind):
     fitted_on, X = outside()
     machine = HelmholtzMachine(**SMALL)
     model = {
@@ -276,7 +276,7 @@ def test_warning_of_rows_cut_off_points_at_the_line_that_called(kind):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_coding_of_rows_cut_off_warns_once_in_the_callers_thread(n_jobs, monkeypatch):
+def test_coding_of_clipped_rows_warns_once_in_the_callers_thread(n_jobs, monkeypatch):
     share_all_work(monkeypatch)
     fitted_on, _ = outside()
     machine = HelmholtzMachine(n_jobs=n_jobs, **SMALL).fit(fitted_on)
@@ -313,7 +313,7 @@ def test_a_scaler_before_the_machine_survives_cross_validation(model):
 
 
 @pytest.mark.parametrize("dtypes", list(itertools.product("fd", repeat=2)))
-def test_rounding_outside_the_unit_interval_is_cut_off_in_any_dtype(dtypes):
+def test_rounding_outside_the_unit_interval_is_clipped_in_any_dtype(dtypes):
     # A float32 scaler's, too, whose codes become float64 on their way, and back.
     rng = np.random.default_rng(0)
     fitted_on, given = (rng.random((50, 5)).astype(dtype) for dtype in dtypes)
