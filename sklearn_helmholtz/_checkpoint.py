@@ -156,7 +156,7 @@ class Checkpoint:
             return
         watch = fitted_estimator._unfinished.watch
         if watch.is_over or watch.n_epochs % self.every == 0:
-            write(self.path, pickle.dumps(_untied(fitted_estimator)))
+            write(self.path, pickle.dumps(untied(fitted_estimator)))
 
     @staticmethod
     def load(path):
@@ -185,7 +185,7 @@ class Checkpoint:
         return machine
 
 
-def _untied(machine):
+def untied(machine):
     """Return a copy without what belongs to the run that it comes from."""
     machine = copy.copy(machine)
     for name in _TIES:

@@ -332,7 +332,13 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         priors = counts if self.priors is None else self.priors
         if isinstance(priors, str):
             priors = np.ones(len(counts))
-        priors = np.asarray(priors, dtype=np.float64)
+        try:
+            priors = np.asarray(priors, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "priors must be numbers, one a class in the order of classes_, got "
+                f"{self.priors!r}."
+            ) from error
         if priors.shape != counts.shape:
             raise ValueError(
                 f"priors must have shape ({len(counts)},), one a class, got "

@@ -183,7 +183,9 @@ class _ImageGrid:
         mosaic = _mosaic(np.asarray(self.images), self.n_columns)
         self.ax_ = _axes(ax, mosaic.shape[0] / mosaic.shape[1])
         self.figure_ = self.ax_.figure
-        looks = {"vmin": self.vmin, "vmax": self.vmax, "cmap": self.cmap}
+        looks = {"cmap": self.cmap}
+        if "norm" not in imshow_kw:  # which has ends of its own
+            looks |= {"vmin": self.vmin, "vmax": self.vmax}
         self.image_ = self.ax_.imshow(mosaic, **(looks | imshow_kw))
         # What is NaN shows the ground: lines between the images.
         self.ax_.set(xticks=[], yticks=[], facecolor="0.85")
@@ -634,7 +636,8 @@ class ReconstructionDisplay(_ImageGrid):
         """
         _check_is_fitted_machine(estimator)
         rebuilt = estimator.reconstruct(X)
-        rows = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
+        rows = X.toarray() if hasattr(X, "toarray") else X
+        rows = np.asarray(rows, dtype=rebuilt.dtype)
         both = np.concatenate([rows, rebuilt])
         shape = _as_images(both, image_shape).shape
         n_columns = min(_columns(n_columns, *shape), len(rows))

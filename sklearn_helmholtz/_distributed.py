@@ -9,12 +9,12 @@ its arguments: a task that is run again, as its worker died, gives the same.
 Dask is never imported: its client and arrays arrive as arguments.
 """
 
-import copy
 from typing import NamedTuple
 
 import numpy as np
 
 from ._atomic import AllOrNothing
+from ._checkpoint import untied
 from ._fitted import attributes, machine_of
 from ._fitting import DIVERGED, MONITOR_ROWS, Fitting
 from ._learning_rules import Lane
@@ -177,7 +177,8 @@ def _minibatch(machine, state, blocks, part, key, client):
 
 def _present(machine, state):
     """Return the machine with what a worker needs of the present parameters."""
-    shell = copy.copy(machine)
+    shell = untied(machine)
+    vars(shell).pop("_unfinished", None)  # of an earlier fit
     vars(shell).update(attributes(state))
     vars(shell).update(_memory={}, _generators=[], free_energy_curve_=[])
     return shell

@@ -24,7 +24,7 @@ from ._fitted import attributes, new_memory, new_state, state_of
 from ._learning_rules import LEARNING_RULES
 from ._likelihood import BLOCK_STATES, estimate_rows
 from ._optimizers import SCHEDULES
-from ._parallel import workers
+from ._parallel import hold_one_blas_thread, workers
 from ._penalties import measure_rows
 from ._random import make_generators
 from ._settings import Settings
@@ -202,7 +202,7 @@ class Fitting(Settings):
         state = present.kept if present.diverged else present.state
         found = self._outcome(present, self._with_memory(state))
         unfinished = Unfinished(present, splitter, fingerprint, self._kept_back())
-        return found | {"_unfinished": unfinished, "_in_callback": True}
+        return found | {"_unfinished": unfinished} | _for_callbacks()
 
     def _publish_result(self, watch, context, hooks):
         """Set the fitted attributes after a run, and tell callbacks of its end."""
@@ -216,7 +216,7 @@ class Fitting(Settings):
             context.call_on_fit_task_end(
                 **hooks,
                 reconstruction_attributes=lambda: (
-                    attributes(result.copy()) | {"_in_callback": True}
+                    attributes(result.copy()) | _for_callbacks()
                 ),
             )
         except KeyboardInterrupt:
@@ -283,6 +283,7 @@ class Fitting(Settings):
             task = context.subcontext(task_name="epoch")
             task.call_on_fit_task_begin(**hooks)
             watch.secure()
+            hold_one_blas_thread()
             if step.penalty.learns and step.state.n_steps:
                 given = step.state.machine, monitored, team, self._block_rows()
                 step.penalty.learn(step.state.machine, measure_rows(*given))
@@ -398,6 +399,15 @@ class Fitting(Settings):
         """Set fitted attributes; a fit that was unfinished is so no more."""
         vars(self).pop("_unfinished", None)
         vars(self).update(found)
+
+
+def _for_callbacks():
+    """Return attributes of machines that callbacks are given.
+
+    Such a machine has the run's context, but the run's callbacks are not its own to
+    tear down: `partial_fit` would, in one that a callback has kept.
+    """
+    return {"_in_callback": True, "_skl_callbacks_to_teardown": []}
 
 
 def _fingerprint(X):

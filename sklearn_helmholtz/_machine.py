@@ -656,6 +656,10 @@ class HelmholtzMachine(
             return layers
         return [layers[-1 if self.code == "top" else self.code]]
 
+    def __sklearn_is_fitted__(self):
+        # Callbacks may ask while a first fit has set some attributes.
+        return hasattr(self, "generative_coefs_")
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -1011,13 +1015,14 @@ class HelmholtzMachine(
         check_is_fitted(self)
         n_rows = positive("n_samples", n_samples)
         generative = machine_of(self).top_down
-        parts = blocks(n_rows, BLOCK_ROWS)
-        # A generator a block, so that blocks may be drawn in any thread.
-        generators = make_generators(random_state, len(parts))
+        # First of all, as there may not be memory enough.
         states = [
             np.empty((n_rows, len(layer.bias)), dtype=self._dtype)
             for layer in generative[:n_layers]
         ]
+        parts = blocks(n_rows, BLOCK_ROWS)
+        # A generator a block, so that blocks may be drawn in any thread.
+        generators = make_generators(random_state, len(parts))
 
         def dream(block):
             part, generator = block

@@ -24,7 +24,7 @@ def _release():
     """Give back control of OpenBLAS, so that any thread may limit it next.
 
     Since threadpoolctl 3.8 the thread that sets a limit controls OpenBLAS, and
-    limits that other threads set, or restore, do nothing.
+    limits that other threads set, or restore, do nothing: neither ours nor theirs.
     """
     clear = getattr(OpenBLASController, "clear_controlling_thread", None)
     if clear is not None:
@@ -67,13 +67,22 @@ class _SharedLimit:
         with self._lock:
             self._users.add(user)
             if self._found is None:
-                libraries = _blas().lib_controllers
-                self._found = [library.num_threads for library in libraries]
+                self._found = self._present()
             if not self._limited:  # or the one before was cut short here
-                _blas().limit(limits=1)
+                self._set([1] * len(self._found))
                 self._limited = True
             n_sharing = max(len(self._users), n_announced)
             return max(1, max(self._found, default=1) // n_sharing)
+
+    def hold(self):
+        """Limit again what others have restored to what they had found before."""
+        with self._lock:
+            if not self._limited:
+                return
+            freed = self._present()
+            if max(freed, default=1) > 1:
+                self._found = [*map(max, self._found, freed)]
+                self._set([1] * len(freed))
 
     def leave(self, user):
         """Count a user out; the last restores what the first found."""
@@ -82,13 +91,23 @@ class _SharedLimit:
             found = self._found
             if self._users or found is None:
                 return
-            # The thread that set the limit may be another than this one.
-            _release()
-            libraries = _blas().lib_controllers
-            for library, n_threads in zip(libraries, found, strict=True):
-                library.set_num_threads(n_threads)
-            _release()
+            # What is no longer limited has been restored by others.
+            pairs = zip(self._present(), found, strict=True)
+            self._set([before if now == 1 else now for now, before in pairs])
             self._found, self._limited = None, False
+
+    @staticmethod
+    def _present():
+        """Return every library's number of threads."""
+        return [library.num_threads for library in _blas().lib_controllers]
+
+    @staticmethod
+    def _set(numbers):
+        """Set every library's number of threads."""
+        _release()
+        for library, n_threads in zip(_blas().lib_controllers, numbers, strict=True):
+            library.set_num_threads(n_threads)
+        _release()
 
     def forget_users(self):
         """Start anew in a forked process, which has none of its parent's threads."""
@@ -121,6 +140,15 @@ def one_blas_thread():
         yield _shared_limit.enter(user, _share.n_sharing)
     finally:
         finish(partial(_shared_limit.leave, user))
+
+
+def hold_one_blas_thread():
+    """Renew the limit of :func:`one_blas_thread` within its block.
+
+    It is lost where code of others, in another thread, was under a limit as the block
+    began, and has restored what it had found.
+    """
+    _shared_limit.hold()
 
 
 def finish(call):
@@ -290,7 +318,7 @@ def _for_each(function, blocks, stop):
 
 #: To start a thread takes as long as so many multiplications of float32.
 _LITTLE_WORK = 6e7
-_QUIET = {"over": "ignore", "invalid": "ignore"}
+_QUIET = {"over": "ignore", "under": "ignore", "invalid": "ignore"}
 
 
 def _be_quiet():
@@ -298,7 +326,7 @@ def _be_quiet():
 
 
 def quiet():
-    """Return a context without NumPy's warnings about overflow and invalid values.
+    """Return a context without NumPy's warnings about what is out of range or invalid.
 
     Every thread needs its own: those of :class:`Workers` begin with it. BLAS
     kernels now and then raise the invalid flag on finite arrays, from what lies

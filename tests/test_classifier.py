@@ -187,7 +187,17 @@ def test_priors_of_classes_without_rows_alone_are_refused():
         fitted.partial_fit(X[y < 2], y[y < 2], classes=[0, 1, 2])
 
 
-@pytest.mark.parametrize("priors", [[1, 1], [1, -1, 1], [0, 0, 0], [1, np.inf, 1]])
+@pytest.mark.parametrize(
+    "priors",
+    [
+        [1, 1],
+        [1, -1, 1],
+        [0, 0, 0],
+        [1, np.inf, 1],
+        ["a", "b", "c"],
+        {0: 1, 1: 1, 2: 1},
+    ],
+)
 def test_priors_that_are_none_are_refused(priors):
     X, y = binary_classes()
     with pytest.raises(ValueError, match="priors"):

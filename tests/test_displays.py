@@ -23,6 +23,7 @@ from sklearn_helmholtz import (
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.colors import LogNorm
 
 
 @pytest.fixture(autouse=True)
@@ -321,6 +322,21 @@ def test_chain_goes_on_from_its_own_last_dream(mean):
     chains = np.round(display.images).reshape(20, 5, 2)
     np.testing.assert_array_equal(chains, np.repeat(chains[:, :1], 5, axis=1))
     assert 0 < chains.mean() < 1
+
+
+def test_a_norm_takes_the_place_of_the_ends(machine, X):
+    norm = LogNorm(0.01, 2)
+    display = ReconstructionDisplay.from_estimator(machine, X, norm=norm)
+    assert display.image_.norm is norm
+    assert display.image_.get_clim() == (0.01, 2)
+
+
+def test_numbers_in_words_are_shown_as_numbers(X):
+    machine = HelmholtzMachine((3,), visible="gaussian", max_iter=2).fit(X)
+    draw = ReconstructionDisplay.from_estimator
+    np.testing.assert_array_equal(
+        draw(machine, X.astype(str)).images, draw(machine, X).images
+    )
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])

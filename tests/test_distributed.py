@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import joblib
 import numpy as np
@@ -12,10 +13,15 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine, fit_distributed
+from sklearn_helmholtz import (
+    Checkpoint,
+    HelmholtzClassifier,
+    HelmholtzMachine,
+    fit_distributed,
+)
 from sklearn_helmholtz._data import Rows
-from sklearn_helmholtz._distributed import _generator
-from sklearn_helmholtz._fitted import attributes
+from sklearn_helmholtz._distributed import _generator, _present
+from sklearn_helmholtz._fitted import attributes, state_of
 from sklearn_helmholtz._learning_rules import Lane
 from sklearn_helmholtz._parallel import run_in_turn
 from sklearn_helmholtz._penalties import measure
@@ -232,6 +238,22 @@ def test_a_worker_killed_in_mid_epoch_changes_nothing(client):
         for one, two in zip(getattr(calm, name), getattr(shaken, name), strict=True):
             np.testing.assert_array_equal(one, two)
     client.wait_for_workers(2, timeout=30)
+
+
+def test_workers_get_nothing_of_callbacks_or_of_an_earlier_fit(client, tmp_path):
+    X = binary_rows(80)
+    path = tmp_path / "machine.pickle"
+    clone(TINY).set_callbacks(Checkpoint(path)).fit(X)
+    machine = Checkpoint.load(path)
+    callback = Checkpoint(path)
+    callback.lock = threading.Lock()  # which cannot be pickled
+    machine.set_callbacks(callback)
+    sent = set(vars(_present(machine, state_of(machine))))
+    assert sent == set(vars(clone(TINY).fit(X)))
+    blocks = da.from_array(X, chunks=(40, -1))
+    expected = parameters(fit_distributed(clone(TINY), blocks, client))
+    found = parameters(fit_distributed(machine, blocks, client))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_failed_fit_leaves_the_machine_as_it_was(client):

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from helpers import binary_rows, parameters, share_all_work
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
@@ -86,13 +86,51 @@ def test_callbacks_get_a_usable_machine_of_their_epoch():
         fitted.sample(2)
         fitted.partial_fit(X)  # must not disturb the fit that goes on
 
-    X = binary_rows()
-    watched = HelmholtzMachine(**SMALL).set_callbacks(Hook(keep)).fit(X)
+    X, hook = binary_rows(), Hook(keep)
+    watched = HelmholtzMachine(**SMALL).set_callbacks(hook).fit(X)
     np.testing.assert_array_equal(
         parameters(watched), parameters(HelmholtzMachine(**SMALL).fit(X))
     )
+    assert hook.torn_down == 1  # by the fit alone
     assert scores[-1] == pytest.approx(watched.score(X))
     assert len(set(scores)) == 5
+
+
+def test_a_machine_that_a_callback_has_kept_goes_on_after_the_fit():
+    kept, X = [], binary_rows()
+
+    def keep(n_epochs, fitted, X):
+        kept.append(fitted)
+
+    machine = HelmholtzMachine(**SMALL).set_callbacks(Hook(keep), ProgressBar()).fit(X)
+    alone = HelmholtzMachine(**SMALL).fit(X)
+    assert kept[-1].partial_fit(X).n_iter_ == machine.n_iter_ + 1
+    np.testing.assert_array_equal(
+        parameters(kept[-1]), parameters(alone.partial_fit(X))
+    )
+
+
+def test_a_first_fit_under_way_is_not_fitted():
+    class Early(Hook):
+        def on_fit_task_begin(self, estimator, context):
+            with pytest.raises(NotFittedError):
+                estimator.transform(X)
+
+    X, hook = binary_rows(), Early(lambda *_: False)
+    assert HelmholtzMachine(**SMALL).set_callbacks(hook).fit(X).transform(X).size
+    assert hook.n_epochs == SMALL["max_iter"]
+
+
+@pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
+def test_what_the_user_makes_of_floating_point_errors_is_no_matter(visible):
+    X = binary_rows()
+    far = X if visible == "bernoulli" else 1e3 * X
+    with np.errstate(all="raise"):
+        machine = HelmholtzMachine(**SMALL, visible=visible).fit(X).partial_fit(X)
+        for name in "score_samples", "log_likelihood", "transform", "reconstruct":
+            assert np.isfinite(getattr(machine, name)(far)).all()
+        with pytest.raises(FloatingPointError):
+            np.exp(np.array([-1e3]))
 
 
 @pytest.mark.parametrize(

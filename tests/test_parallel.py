@@ -17,7 +17,12 @@ from joblib import cpu_count, parallel_config, register_parallel_backend
 from joblib._parallel_backends import ThreadingBackend
 
 from sklearn_helmholtz import HelmholtzMachine, _parallel
-from sklearn_helmholtz._parallel import one_blas_thread, sharing_threads, workers
+from sklearn_helmholtz._parallel import (
+    hold_one_blas_thread,
+    one_blas_thread,
+    sharing_threads,
+    workers,
+)
 
 
 def release_blas():
@@ -330,6 +335,34 @@ def test_limit_holds_in_every_thread_whoever_came_before():
 
     for call in (inside, lambda: in_a_thread(inside), inside):
         assert set(call()) <= {1}
+
+
+def test_limit_holds_while_another_thread_controls_blas():
+    def inside():
+        with one_blas_thread():
+            return blas_threads()
+
+    before = blas_threads()
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        assert set(in_a_thread(inside)) <= {1}
+        assert blas_threads() == before
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+def test_a_limit_that_another_thread_ends_meanwhile_is_renewed_and_not_left(renewed):
+    before = blas_threads()
+    with ThreadPoolExecutor(1) as executor:
+        other = executor.submit(threadpoolctl.threadpool_limits, 1, "blas").result()
+        with one_blas_thread():
+            executor.submit(other.restore_original_limits).result()
+            assert blas_threads() == before
+            if renewed:
+                hold_one_blas_thread()
+                assert set(blas_threads()) <= {1}
+        assert blas_threads() == before
+    hold_one_blas_thread()  # without a block there is no limit to renew
+    assert blas_threads() == before
 
 
 def test_last_to_leave_restores_what_another_thread_has_limited():
