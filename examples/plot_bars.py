@@ -74,9 +74,9 @@ for seed, (_, curve) in enumerate(runs):
 
 # %%
 # The distance falls from some five bits to a few thousandths of one. Two of the five
-# end a tenth of a bit away, with two units for one bar, or one for two, and no further
-# training undoes that. It can be told from its likelihood of the training rows, with
-# no knowledge of the truth; so start several and keep the best. Hinton and his
+# end nearly a tenth of a bit away, with two units for one bar, or one for two, and no
+# further training undoes that. It can be told from its likelihood of the training rows,
+# with no knowledge of the truth; so start several and keep the best. Hinton and his
 # colleagues went through two million images and report 0.10 bits.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 for seed, (_, curve) in enumerate(runs):

@@ -12,8 +12,8 @@ see some of the bundled digits, in black and white, and are judged on 800 others
 
 # %%
 # Log-likelihoods of digits that were not seen, by the number of those that were. A
-# machine without a penalty is worse than independent pixels until it has seen some
-# hundreds; with priors it is better than these from 25 on.
+# machine without a penalty is worse than independent pixels until it has seen between
+# 100 and 200; with priors it is better than these from 25 on.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits

@@ -1,7 +1,7 @@
 """Between training's state and the estimator's fitted attributes.
 
-The attributes are arrays, lists, numbers and NumPy generators only, so that
-they pickle, memory-map and load with skops.
+The attributes are arrays, numbers and NumPy generators, in lists and dictionaries, so
+that they pickle, memory-map and load with skops.
 """
 
 import copy

@@ -107,9 +107,9 @@ class HelmholtzMachine(
         Metropolis-Hastings moves in every layer towards the true posterior that a
         particle makes before both networks learn from it; the particle is one of
         the `n_particles`, drawn by weight. Only for "reweighted-wake-sleep". 10 or
-        more can give generative networks of a better likelihood, in two to three
-        times the time, which the recognition network then cannot follow: estimate it by
-        :meth:`annealed_log_likelihood`.
+        more can give generative networks of a better likelihood, which the recognition
+        network then cannot follow: estimate it by :meth:`annealed_log_likelihood`. An
+        epoch takes about three times as long with 10, five to seven with 25.
 
     lateral : bool, default=False
         Whether units of the recognition network see the units before them in
@@ -131,7 +131,7 @@ class HelmholtzMachine(
         about ten times as large. "natural" takes it in the metric of the
         Fisher information, factored by layer: for small machines that are to
         fit a distribution closely. It wants small batches, and a step costs
-        the cube of a layer's parents.
+        the cube of a layer's parents. Not for contrastive divergence.
 
     optimizer : {"sgd", "adam"}, default="sgd"
         "sgd" is gradient ascent with `momentum`, "adam" has a step of its own
@@ -139,8 +139,8 @@ class HelmholtzMachine(
 
     learning_rate : float or "auto", default="auto"
         Step for the mean gradient of a minibatch, in nats a row. "auto" takes
-        what suits the direction, 1 for "centred", 0.1 for "plain" and 0.03 for
-        "natural", half of that for contrastive divergence; and 0.001 for
+        what suits the direction, 1 for "centred", 0.1 for "plain" (for contrastive
+        divergence half of these) and 0.03 for "natural"; and 0.001 for
         `optimizer="adam"`.
 
     momentum : float, default=0.9
@@ -158,7 +158,7 @@ class HelmholtzMachine(
         steps are measured in the units' variance, and shortened if parents are many.)
         "evidence" gives the generative weights heavy-tailed priors, and learns
         after every epoch of :meth:`fit` at what scale each unit sends [6]_ [7]_:
-        the choice where rows are few.
+        the choice where rows are few. A new machine's first epoch is without priors.
         "auto" is that at part of its strength, w / (w + 4 n) for w generative
         weights and n rows; for contrastive divergence, where "evidence" is
         refused, it is 3e-4. :meth:`partial_fit`, which does not know how many
@@ -868,9 +868,13 @@ class HelmholtzMachine(
 
         Raises
         ------
+        NotFittedError
+            If the machine has not been fitted.
+
         ValueError
-            If `X` is infinite anywhere, or lies outside [0, 1] with
-            ``visible="bernoulli"``.
+            If `X` is infinite anywhere, has another number of features than the
+            training data, or lies outside [0, 1] with ``visible="bernoulli"``; if
+            `n_iter` is no positive integer, or `n_particles` is below 2.
 
         References
         ----------
@@ -1301,8 +1305,11 @@ class HelmholtzMachine(
 
         Raises
         ------
+        NotFittedError
+            If the machine has not been fitted.
+
         ValueError
-            If the machine is too large.
+            If the machine is too large; as :meth:`score_samples` does.
 
         Examples
         --------
