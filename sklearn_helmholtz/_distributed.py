@@ -9,6 +9,7 @@ its arguments: a task that is run again, as its worker died, gives the same.
 Dask is never imported: its client and arrays arrive as arguments.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
 from ._penalties import measure, pooled
 from ._state import TrainingState
+from ._training import even_part
 
 
 class Sums(NamedTuple):
@@ -47,8 +49,8 @@ class Sums(NamedTuple):
 def fit_distributed(machine, X, client):
     """Fit a machine to rows that lie on many workers, all of them at every step.
 
-    A minibatch of about `batch_size` rows takes as many from every block of `X`,
-    and one from each at the least. The weights are those that one computer would get
+    A minibatch of about `batch_size` rows takes the same part of every block of `X`, and
+    about one row from each at the least. The weights are those that one computer would get
     from the joint minibatches, to rounding, with the same draws; they depend on the
     number of blocks, but not on the number of workers, nor on workers that die on
     the way. The first block chooses the visible units and, for Gaussian ones,
@@ -130,8 +132,8 @@ def _fit(machine, blocks, sizes, client):
         state = machine._begin(first)
     seed = int(state.generators[0].integers(2**31))
     step = machine._step(state, machine._in_units(first), n_rows=sum(sizes))
-    share = max(1, machine._number("batch_size") // len(blocks))
-    n_steps = -(-max(sizes) // share)
+    batch_size = max(machine._number("batch_size"), len(blocks))
+    n_steps = math.ceil(sum(sizes) / batch_size)
     initial, schedule = machine._rate(), SCHEDULES[machine.learning_rate_schedule]
     n_epochs = machine._n_epochs(sum(sizes))
     for epoch in range(n_epochs):
@@ -139,10 +141,9 @@ def _fit(machine, blocks, sizes, client):
             futures = _of_some_rows(_measured, machine, state, blocks, client)
             step.penalty.learn(state.machine, _tree(client, futures, pooled).result())
         for number in range(n_steps):
-            part = slice(number * share, (number + 1) * share)
-            having = [(k, b) for k, b in enumerate(blocks) if part.start < sizes[k]]
+            parts = [even_part(size, number, n_steps) for size in sizes]
             key = seed, epoch, number
-            sums = _minibatch(machine, state, having, part, key, client)
+            sums = _minibatch(machine, state, blocks, parts, key, client)
             done = (epoch + number / n_steps) / n_epochs
             _learn(step, sums, initial * schedule(done, epoch))
         machine._publish(attributes(state))
@@ -150,18 +151,15 @@ def _fit(machine, blocks, sizes, client):
     machine.n_iter_ = n_epochs
 
 
-def _minibatch(machine, state, blocks, part, key, client):
-    """Return the :class:`Sums` over the same part of some blocks.
+def _minibatch(machine, state, blocks, parts, key, client):
+    """Return the :class:`Sums` over parts of blocks, some of which may be empty.
 
     Parameters
     ----------
     machine : HelmholtzMachine
     state : TrainingState
-
-    blocks : list of (int, Future)
-        Each with its number.
-
-    part : slice
+    blocks : list of Future
+    parts : list of slice
     key : tuple of int
         Seed, epoch, number of the step.
 
@@ -170,7 +168,8 @@ def _minibatch(machine, state, blocks, part, key, client):
     present = client.submit(_same, _present(machine, state), pure=False)
     futures = [
         client.submit(block_sums, present, block, part, (*key, number), pure=False)
-        for number, block in blocks
+        for number, (block, part) in enumerate(zip(blocks, parts, strict=True))
+        if part.start < part.stop
     ]
     return _tree(client, futures).result()
 

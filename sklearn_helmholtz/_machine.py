@@ -169,7 +169,8 @@ class HelmholtzMachine(
         (0, 1). A sparse start makes for more distinct units.
 
     batch_size : int, default=100
-        Rows of a minibatch.
+        The most rows of a minibatch. All minibatches of an epoch, or of a call of
+        :meth:`partial_fit`, are of one size, give or take a row.
 
     max_iter : int or "auto", default="auto"
         Epochs, passes over the data. "auto" makes 50 of them, and up to 200 where
@@ -501,7 +502,7 @@ class HelmholtzMachine(
     def partial_fit(self, X, y=None):
         """Go on from where `fit` or `partial_fit` stopped, with one pass over data.
 
-        The rows are taken as they come, `batch_size` at a time, with a
+        The rows are taken as they come, up to `batch_size` at a time, with a
         constant learning rate. The first call chooses the visible units and, for
         Gaussian ones, sets location and scale: it should have rows enough to tell them.
 

@@ -4,6 +4,7 @@ The only loop on one computer. Which regressions a phase has, what direction the
 and how an optimiser goes there arrive as arguments.
 """
 
+import math
 from functools import cache, partial
 
 import numpy as np
@@ -243,17 +244,29 @@ def _part(index, part, n_rows):
 def minibatches(n_rows, batch_size, generator=None):
     """Yield the minibatches of one epoch: slices, or positions in random order.
 
+    Of equal sizes, or sizes that differ by one. A step is as long for few rows as for
+    many, so a minibatch of what is left over, a row or two, would undo the others.
+
     Parameters
     ----------
-    n_rows, batch_size : int
+    n_rows : int
+
+    batch_size : int
+        The most rows of a minibatch.
 
     generator : numpy.random.Generator, default=None
         Gives the order; without it the rows are taken as they come.
     """
     order = None if generator is None else generator.permutation(n_rows)
-    for start in range(0, n_rows, batch_size):
-        part = slice(start, min(start + batch_size, n_rows))
+    n_parts = math.ceil(n_rows / batch_size)
+    for number in range(n_parts):
+        part = even_part(n_rows, number, n_parts)
         yield part if order is None else order[part]
+
+
+def even_part(n_rows, number, n_parts):
+    """Return one of n_parts slices of n_rows whose lengths differ by one at most."""
+    return slice(n_rows * number // n_parts, n_rows * (number + 1) // n_parts)
 
 
 def epochs(step, *, n_epochs, batch_size, shuffle, learning_rate, run, first=0):

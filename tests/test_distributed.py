@@ -20,7 +20,7 @@ from sklearn_helmholtz import (
     fit_distributed,
 )
 from sklearn_helmholtz._data import Rows
-from sklearn_helmholtz._distributed import _generator, _present
+from sklearn_helmholtz._distributed import _generator, _present, block_sums
 from sklearn_helmholtz._fitted import attributes, state_of
 from sklearn_helmholtz._learning_rules import Lane
 from sklearn_helmholtz._parallel import run_in_turn
@@ -80,7 +80,7 @@ def passed(X):
 
 
 def test_blocks_of_a_dask_array_give_what_one_pass_gives():
-    X = binary_rows(230)
+    X = binary_rows(220)
     blocks = da.from_array(X, chunks=(60, -1))  # whole minibatches
     machine = clone(TINY)
     for block in blocks.blocks:
@@ -89,7 +89,7 @@ def test_blocks_of_a_dask_array_give_what_one_pass_gives():
 
 
 def test_blocks_of_a_memory_map_give_what_one_pass_gives(tmp_path):
-    X = binary_rows(230)
+    X = binary_rows(220)
     np.save(tmp_path / "rows.npy", X)
     held = np.load(tmp_path / "rows.npy", mmap_mode="r")
     assert isinstance(held, np.memmap)
@@ -323,3 +323,33 @@ def test_every_row_is_seen_in_every_epoch(client):
     blocks = da.from_array(X, chunks=((70, 60), 5))
     # 130 rows are four minibatches of up to 40.
     assert fit_distributed(machine, blocks, client)._n_steps == 2 * 4
+
+
+class Noting:
+    """A client that notes which rows of which block each task is about."""
+
+    def __init__(self, client):
+        self.client, self.parts = client, {}
+        self.compute, self.gather = client.compute, client.gather
+
+    def submit(self, function, *args, **options):
+        if function is block_sums:
+            _, _, part, (_, epoch, number, block) = args
+            self.parts.setdefault((epoch, number), []).append((block, part))
+        return self.client.submit(function, *args, **options)
+
+
+def test_minibatches_take_the_same_part_of_every_block(client):
+    sizes = 101, 1, 40
+    blocks = da.from_array(binary_rows(142), chunks=(sizes, -1))
+    noting = Noting(client)
+    fit_distributed(clone(TINY), blocks, noting)
+    for epoch in range(TINY.max_iter):
+        steps = [parts for (when, _), parts in noting.parts.items() if when == epoch]
+        assert len(steps) == 8
+        seen = {number: [] for number in range(len(sizes))}
+        for parts in steps:
+            assert 16 <= sum(part.stop - part.start for _, part in parts) <= 20
+            for block, part in parts:
+                seen[block] += range(part.start, part.stop)
+        assert [seen[k] for k in seen] == [list(range(size)) for size in sizes]

@@ -101,6 +101,15 @@ def test_digits_score_beats_independent_pixels_by_far(binary, seed):
     assert machine.free_energy_curve_[-1] < machine.free_energy_curve_[0]
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_row_beyond_whole_minibatches_does_no_harm(seed):
+    X = load_digits().data / 16
+    machine = HelmholtzMachine((20,), batch_size=100, random_state=seed)
+    whole, more = (machine.fit(X[:n]).score(X[1500:]) for n in (100, 101))
+    # With a minibatch of the one row that is over, it would be two to seven nats worse.
+    assert more > whole - 0.5
+
+
 def test_lateral_connections_tighten_the_bound():
     # Strokes explain each other away: independent units cannot say so.
     X = (load_digits().data >= 8).astype(np.float32)

@@ -245,7 +245,7 @@ def test_state_is_sound_only_where_every_parameter_is(bad):
 # ---------------------------------------------------------------------- epochs
 
 
-@pytest.mark.parametrize(("n_rows", "size"), [(1, 5), (10, 5), (11, 5), (12, 100)])
+@pytest.mark.parametrize(("n_rows", "size"), [(1, 5), (10, 5), (11, 5), (12, 100), (301, 100)])
 def test_minibatches_take_every_row_once(n_rows, size):
     plain = np.concatenate([np.arange(n_rows)[i] for i in minibatches(n_rows, size)])
     np.testing.assert_array_equal(plain, np.arange(n_rows))
@@ -254,7 +254,9 @@ def test_minibatches_take_every_row_once(n_rows, size):
     for order in orders:
         assert sorted(order) == list(range(n_rows))
     assert n_rows == 1 or not np.array_equal(*orders)
-    assert all(len(i) <= size for i in minibatches(n_rows, size, rng))
+    sizes = [len(i) for i in minibatches(n_rows, size, rng)]
+    assert len(sizes) == -(-n_rows // size)
+    assert max(sizes) <= min(size, min(sizes) + 1)
 
 
 def test_rates_follow_the_schedule_by_steps_and_epochs():
