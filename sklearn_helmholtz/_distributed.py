@@ -49,9 +49,9 @@ class Sums(NamedTuple):
 def fit_distributed(machine, X, client):
     """Fit a machine to rows that lie on many workers, all of them at every step.
 
-    A minibatch of about `batch_size` rows takes the same part of every block of `X`, and
-    about one row from each at the least. The weights are those that one computer would get
-    from the joint minibatches, to rounding, with the same draws; they depend on the
+    A minibatch of about `batch_size` rows takes the same part of every block of `X`, a
+    row of each on average at the least. The weights are those that one computer would
+    get from the joint minibatches, to rounding, with the same draws; they depend on the
     number of blocks, but not on the number of workers, nor on workers that die on
     the way. The first block chooses the visible units and, for Gaussian ones,
     location and scale.

@@ -245,7 +245,9 @@ def test_state_is_sound_only_where_every_parameter_is(bad):
 # ---------------------------------------------------------------------- epochs
 
 
-@pytest.mark.parametrize(("n_rows", "size"), [(1, 5), (10, 5), (11, 5), (12, 100), (301, 100)])
+@pytest.mark.parametrize(
+    ("n_rows", "size"), [(1, 5), (10, 5), (11, 5), (12, 100), (301, 100)]
+)
 def test_minibatches_take_every_row_once(n_rows, size):
     plain = np.concatenate([np.arange(n_rows)[i] for i in minibatches(n_rows, size)])
     np.testing.assert_array_equal(plain, np.arange(n_rows))
