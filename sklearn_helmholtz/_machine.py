@@ -503,8 +503,10 @@ class HelmholtzMachine(
         """Go on from where `fit` or `partial_fit` stopped, with one pass over data.
 
         The rows are taken as they come, up to `batch_size` at a time, with a
-        constant learning rate. The first call chooses the visible units and, for
-        Gaussian ones, sets location and scale: it should have rows enough to tell them.
+        constant learning rate. A call of few rows takes a step as long as one of many:
+        collect some dozens, or lower the rate. The first call chooses the visible units
+        and, for Gaussian ones, sets location and scale: it should have rows enough to
+        tell them.
 
         Parameters
         ----------
