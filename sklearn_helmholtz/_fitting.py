@@ -338,7 +338,9 @@ class Fitting(Settings):
         rows = self._validate(X, reset=first)
         with workers(self.n_jobs) as team:
             state = self._begin(rows) if first else self._last_state()
-            step, rate = self._step(state, self._in_units(rows)), self._rate()
+            step = self._step(state, self._in_units(rows))
+            # A row of a small call counts as much as one of a large one.
+            rate = self._rate() * min(1, rows.n_rows / self._number("batch_size"))
             trainer = epochs(
                 step,
                 n_epochs=1,

@@ -170,7 +170,8 @@ class HelmholtzMachine(
 
     batch_size : int, default=100
         The most rows of a minibatch. All minibatches of an epoch, or of a call of
-        :meth:`partial_fit`, are of one size, give or take a row.
+        :meth:`partial_fit`, are of one size, give or take a row. Should the data
+        have fewer rows, they are one minibatch.
 
     max_iter : int or "auto", default="auto"
         Epochs, passes over the data. "auto" makes 50 of them, and up to 200 where
@@ -503,10 +504,9 @@ class HelmholtzMachine(
         """Go on from where `fit` or `partial_fit` stopped, with one pass over data.
 
         The rows are taken as they come, up to `batch_size` at a time, with a
-        constant learning rate. A call of few rows takes a step as long as one of many:
-        collect some dozens, or lower the rate. The first call chooses the visible units
-        and, for Gaussian ones, sets location and scale: it should have rows enough to
-        tell them.
+        constant learning rate; a call of fewer rows takes a step that is shorter in
+        proportion. The first call chooses the visible units and, for Gaussian ones,
+        sets location and scale: it should have rows enough to tell them.
 
         Parameters
         ----------
