@@ -130,8 +130,8 @@ class HelmholtzMachine(
         where every unit's inputs have mean zero, which allows learning rates
         about ten times as large. "natural" takes it in the metric of the
         Fisher information, factored by layer: for small machines that are to
-        fit a distribution closely. It wants small batches, and a step costs
-        the cube of a layer's parents. Not for contrastive divergence.
+        fit a distribution closely. It wants minibatches of some 20 to 200 rows, and
+        a step costs the cube of a layer's parents. Not for contrastive divergence.
 
     optimizer : {"sgd", "adam"}, default="sgd"
         "sgd" is gradient ascent with `momentum`, "adam" has a step of its own
