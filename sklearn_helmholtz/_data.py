@@ -3,7 +3,6 @@
 import copy
 import math
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -130,8 +129,12 @@ def blocks(n_rows, size):
     """
     n_blocks = max(1, math.ceil(n_rows / size))
     n_blocks += n_blocks > 1 and n_blocks % 2
-    bounds = [n_rows * number // n_blocks for number in range(n_blocks + 1)]
-    return [slice(*ends) for ends in pairwise(bounds)]
+    return [even_part(n_rows, number, n_blocks) for number in range(n_blocks)]
+
+
+def even_part(n_rows, number, n_parts):
+    """Return one of n_parts slices of n_rows whose lengths differ by one at most."""
+    return slice(n_rows * number // n_parts, n_rows * (number + 1) // n_parts)
 
 
 def value_range(X):

@@ -16,6 +16,7 @@ import numpy as np
 
 from ._atomic import AllOrNothing
 from ._checkpoint import untied
+from ._data import even_part
 from ._fitted import attributes, machine_of
 from ._fitting import DIVERGED, MONITOR_ROWS, Fitting
 from ._learning_rules import Lane
@@ -23,7 +24,6 @@ from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
 from ._penalties import measure, pooled
 from ._state import TrainingState
-from ._training import even_part
 
 
 class Sums(NamedTuple):

@@ -339,12 +339,13 @@ class Fitting(Settings):
         with workers(self.n_jobs) as team:
             state = self._begin(rows) if first else self._last_state()
             step = self._step(state, self._in_units(rows))
+            batch_size = self._number("batch_size")
             # A row of a small call counts as much as one of a large one.
-            rate = self._rate() * min(1, rows.n_rows / self._number("batch_size"))
+            rate = self._rate() * min(1, rows.n_rows / batch_size)
             trainer = epochs(
                 step,
                 n_epochs=1,
-                batch_size=self._number("batch_size"),
+                batch_size=batch_size,
                 shuffle=False,
                 learning_rate=lambda share, epoch: rate,
                 run=self._runner(team, step),

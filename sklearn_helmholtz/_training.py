@@ -10,6 +10,7 @@ from functools import cache, partial
 import numpy as np
 
 from ._belief_network import BOTTOM_UP, TOP_DOWN, TRIANGULAR, Scratch
+from ._data import even_part
 from ._gradient import Gradient
 from ._parallel import run_in_turn
 from ._random import Stream, draw_from_means
@@ -262,11 +263,6 @@ def minibatches(n_rows, batch_size, generator=None):
     for number in range(n_parts):
         part = even_part(n_rows, number, n_parts)
         yield part if order is None else order[part]
-
-
-def even_part(n_rows, number, n_parts):
-    """Return one of n_parts slices of n_rows whose lengths differ by one at most."""
-    return slice(n_rows * number // n_parts, n_rows * (number + 1) // n_parts)
 
 
 def epochs(step, *, n_epochs, batch_size, shuffle, learning_rate, run, first=0):

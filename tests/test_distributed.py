@@ -212,19 +212,29 @@ def test_the_free_energy_goes_down_and_the_machine_goes_on_alone(client):
     assert not np.array_equal(before, parameters(machine))
 
 
-class Killing:
+class Passing:
+    """A client that passes on what it is asked for."""
+
+    def __init__(self, client):
+        self.client, self.compute, self.gather = client, client.compute, client.gather
+
+    def submit(self, *args, **options):
+        return self.client.submit(*args, **options)
+
+
+class Killing(Passing):
     """A client that kills one worker process before its n-th task."""
 
     def __init__(self, client, at):
-        self.client, self.at, self.killed = client, at, None
-        self.compute, self.gather = client.compute, client.gather
+        super().__init__(client)
+        self.at, self.killed = at, None
 
     def submit(self, *args, **options):
         self.at -= 1
         if self.at == 0:
             self.killed = min(self.client.run(os.getpid).values())
             os.kill(self.killed, signal.SIGKILL)
-        return self.client.submit(*args, **options)
+        return super().submit(*args, **options)
 
 
 def test_a_worker_killed_in_mid_epoch_changes_nothing(client):
@@ -325,18 +335,18 @@ def test_every_row_is_seen_in_every_epoch(client):
     assert fit_distributed(machine, blocks, client)._n_steps == 2 * 4
 
 
-class Noting:
+class Noting(Passing):
     """A client that notes which rows of which block each task is about."""
 
     def __init__(self, client):
-        self.client, self.parts = client, {}
-        self.compute, self.gather = client.compute, client.gather
+        super().__init__(client)
+        self.parts = {}
 
     def submit(self, function, *args, **options):
         if function is block_sums:
             _, _, part, (_, epoch, number, block) = args
             self.parts.setdefault((epoch, number), []).append((block, part))
-        return self.client.submit(function, *args, **options)
+        return super().submit(function, *args, **options)
 
 
 def test_minibatches_take_the_same_part_of_every_block(client):

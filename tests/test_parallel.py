@@ -54,6 +54,12 @@ def in_a_thread(function):
         return executor.submit(function).result()
 
 
+def limited():
+    """Return how many threads BLAS has within a limit."""
+    with one_blas_thread():
+        return blas_threads()
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2, 3, 5])
 @pytest.mark.parametrize("n_blocks", [0, 1, 2, 3, 17])
 def test_every_block_is_taken_once(n_jobs, n_blocks):
@@ -329,22 +335,14 @@ def test_limit_holds_until_the_last_of_many_threads_has_left():
 
 
 def test_limit_holds_in_every_thread_whoever_came_before():
-    def inside():
-        with one_blas_thread():
-            return blas_threads()
-
-    for call in (inside, lambda: in_a_thread(inside), inside):
+    for call in (limited, lambda: in_a_thread(limited), limited):
         assert set(call()) <= {1}
 
 
 def test_limit_holds_while_another_thread_controls_blas():
-    def inside():
-        with one_blas_thread():
-            return blas_threads()
-
     before = blas_threads()
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
-        assert set(in_a_thread(inside)) <= {1}
+        assert set(in_a_thread(limited)) <= {1}
         assert blas_threads() == before
     assert blas_threads() == before
 
@@ -410,13 +408,13 @@ def test_a_block_that_was_cut_off_may_be_collected_while_another_begins_or_ends(
 
 
 def test_limits_that_others_set_afterwards_work_in_every_thread():
-    def limited():
+    def others():
         with threadpoolctl.threadpool_limits(1, user_api="blas"):
             return blas_threads()
 
     with one_blas_thread():
         pass
-    assert set(in_a_thread(limited)) <= {1}
+    assert set(in_a_thread(others)) <= {1}
 
 
 @pytest.mark.parametrize("n_jobs", [1, 3])
