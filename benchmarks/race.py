@@ -23,11 +23,15 @@ import time
 
 import numpy as np
 import threadpoolctl
-import torch
 from _data import binary_sets, folder
 from _results import append
 
 from sklearn_helmholtz import HelmholtzMachine
+
+try:
+    import torch
+except ImportError:  # --help and our own runner go without it
+    torch = None
 
 SIZES = 784, 200
 BATCH = 100
@@ -236,7 +240,10 @@ def main():
     print("command:", "python", *sys.argv)
     for library in threadpoolctl.threadpool_info():
         print({key: library.get(key) for key in ("internal_api", "num_threads")})
-    print("torch", torch.__version__, "threads", torch.get_num_threads())
+    if torch is not None:
+        print("torch", torch.__version__, "threads", torch.get_num_threads())
+    elif options.runners != ["ours"]:
+        parser.error("PyTorch is not installed; --runners ours goes without it")
     train, valid, _ = binary_sets(folder(options.data), "mnist")
     valid = valid[np.linspace(0, len(valid) - 1, 500).astype(int)]
     rows = []

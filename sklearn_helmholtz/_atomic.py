@@ -7,6 +7,9 @@ import numpy as np
 
 from ._parallel import finish
 
+#: What scikit-learn needs to tear callbacks down when a fit has failed.
+_OF_CALLBACKS = "_callback_fit_ctx", "_skl_callbacks_to_teardown"
+
 
 class AllOrNothing:
     """Context that leaves the estimator as it was if its block raises.
@@ -33,8 +36,10 @@ class AllOrNothing:
             finish(self._restore)
 
     def _restore(self):
-        vars(self.estimator).clear()
-        vars(self.estimator).update(self.before)
+        present = vars(self.estimator)
+        kept = {name: present[name] for name in _OF_CALLBACKS if name in present}
+        present.clear()
+        present.update(self.before | kept)
         if self.place is not None:
             self.estimator.random_state.set_state(self.place)
 

@@ -17,6 +17,11 @@ _TIES = (
     "_callback_fit_ctx",
     "_parent_callback_ctx",
 )
+#: What comes of loading a file that is no pickle, or one of what is not there.
+_NO_PICKLE = (
+    *(pickle.UnpicklingError, EOFError, ImportError),
+    *(AttributeError, LookupError, TypeError, ValueError),
+)
 #: What opens a file that must not be there yet.
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 
@@ -175,11 +180,17 @@ class Checkpoint:
 
         Raises
         ------
+        FileNotFoundError
+            If there is no such file.
+
         ValueError
             If the file holds something else.
         """
         with Path(path).open("rb") as file:
-            machine = pickle.load(file)
+            try:
+                machine = pickle.load(file)
+            except _NO_PICKLE as error:
+                raise ValueError(f"{path} holds no checkpoint: {error}") from error
         if not hasattr(machine, "_unfinished"):
             raise ValueError(f"{path} holds no unfinished fit.")
         return machine

@@ -5,12 +5,15 @@ Longer than most modules here, for its docstrings.
 
 import copy
 import os
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -20,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from ._atomic import AllOrNothing, whole_fits
 from ._data import Rows, moments
 from ._input import positive, read, refuse_masked
+from ._likelihood import estimate_rows
 from ._machine import HelmholtzMachine
 from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
@@ -29,7 +33,7 @@ from ._start import visible_kind
 DEFAULTS = {"hidden_layer_sizes": (50, 20), "alpha": 1e-3, "max_iter": 100}
 
 
-class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
+class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """One Helmholtz machine a class, and Bayes' rule on their likelihoods.
 
     The generative classifier of [1]_: a machine learns each class's density,
@@ -191,7 +195,11 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         with AllOrNothing(self):
             X, y = self._validate(X, y, reset=True)
             classes, places = np.unique(y, return_inverse=True)
-            self._learn("fit", X, places, self._start(X, classes))
+            context = self._init_callback_context(max_subtasks=len(classes))
+            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            tasks = self._tasks(context, classes)
+            self._learn("fit", X, places, self._start(X, classes), tasks)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -292,7 +300,17 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
         blank._in_common = start["visible_"], measure
         return blank
 
-    def _learn(self, method, X, places, start):
+    def _tasks(self, context, classes):
+        """Return what lets callbacks see each class's fit; None without any.
+
+        It holds this classifier, which processes would be sent in vain.
+        """
+        if not any(hasattr(of, "_skl_callbacks") for of in (self, self.estimator)):
+            return None
+        names = [f"class {label}" for label in classes]
+        return [partial(_task, context.subcontext(name), self) for name in names]
+
+    def _learn(self, method, X, places, start, tasks=None):
         """Train the machines of all classes that have rows, then set attributes."""
         counts = np.bincount(places, minlength=len(start["classes_"]))
         log_prior = self._log_prior(start["class_count_"] + counts)
@@ -311,6 +329,7 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
                 at_once,
                 os.getpid(),
                 start["classes_"][k],
+                None if tasks is None else tasks[k],
             )
             for k in seen
         )
@@ -379,11 +398,16 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
             data, or lies outside [0, 1] with ``visible="bernoulli"``.
         """
         check_is_fitted(self)
+        n_particles = positive("n_score_samples", self.n_score_samples)
         X = read(self, X, reset=False)
         found = np.full((X.shape[0], len(self.classes_)), -np.inf)
+        rows = {}  # the same for all machines, unless they differ in precision
         for k, machine in enumerate(self.estimators_):
             if self.class_log_prior_[k] > -np.inf:
-                found[:, k] = machine.log_likelihood(X, self.n_score_samples)
+                if machine._dtype not in rows:
+                    rows[machine._dtype] = machine._checked_rows(X)
+                args = rows[machine._dtype], estimate_rows, n_particles
+                found[:, k] = machine._estimate_rows(*args).log_likelihood
         found += self.class_log_prior_
         return found
 
@@ -548,8 +572,13 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
+        NotFittedError
+            If the classifier has not been fitted.
+
         ValueError
-            If a label is unknown, or none of its rows was seen yet.
+            If `n_samples` is no positive integer; if `y` is neither one label nor
+            `n_samples` of them; if a label is unknown, or none of its rows was seen
+            yet.
         """
         check_is_fitted(self)
         n_samples = positive("n_samples", n_samples)
@@ -568,6 +597,11 @@ class HelmholtzClassifier(ClassifierMixin, BaseEstimator):
     def _asked_for(self, y, n_samples, rng):
         """Return the position of each wanted row's class."""
         if y is not None:
+            if np.shape(y) not in ((), (n_samples,)):
+                raise ValueError(
+                    "y must be one label, or one for each of the n_samples="
+                    f"{n_samples} rows, got an array of shape {np.shape(y)}."
+                )
             return _places(self.classes_, np.broadcast_to(y, (n_samples,)))
         prior = np.exp(self.class_log_prior_)
         return rng.choice(len(prior), size=n_samples, p=prior)
@@ -593,15 +627,26 @@ def _places(classes, y):
     return np.array([order[label] for label in labels], dtype=np.intp)
 
 
-def _train(method, machine, X, at_once, parent, label):
-    """Return the machine trained on one class's rows.
+def _train(method, machine, X, at_once, parent, label, task):
+    """Return the machine trained on one class's rows, within a task if there is one.
 
     Processes of their own have had their threads cut down already. An interrupt raises:
     densities of unequal training do not compare.
     """
     with whole_fits(), sharing_threads(at_once if os.getpid() == parent else 1):
         try:
-            return getattr(machine, method)(X)
+            with nullcontext() if task is None else task(machine, X, label):
+                return getattr(machine, method)(X)
         except ValueError as error:
             error.add_note(f"This is about the {X.shape[0]} rows of class {label}.")
             raise
+
+
+@contextmanager
+def _task(context, classifier, machine, X, label):
+    """Have callbacks of a classifier see the fit of one of its machines."""
+    hooks = {"estimator": classifier, "X": X, "y": lambda: np.full(X.shape[0], label)}
+    with context.propagate_callback_context(machine):
+        context.call_on_fit_task_begin(**hooks)
+        yield
+    context.call_on_fit_task_end(**hooks)

@@ -117,8 +117,20 @@ class FreeEnergyDisplay:
         ------
         TypeError
             If `estimator` is no HelmholtzMachine.
+
+        NotFittedError
+            If the machine has not been fitted.
+
+        ValueError
+            If it has been trained by `partial_fit` alone, which keeps no curve.
         """
         _check_is_fitted_machine(estimator)
+        if not estimator.free_energy_curve_:
+            raise ValueError(
+                "There is no curve: partial_fit, by which alone this machine has been "
+                "trained, takes no free energies. Keep `-machine.score(X)` after each "
+                "call, and hand these to FreeEnergyDisplay."
+            )
         validation = getattr(estimator, "validation_free_energy_curve_", None)
         display = cls(estimator.free_energy_curve_, validation)
         return display.plot(ax=ax, **line_kw)

@@ -1,13 +1,18 @@
 """From what users hand in to arrays: what is refused, what is converted."""
 
+import datetime
 from numbers import Integral
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import validate_data
 
-#: What NumPy would silently make numbers of, NaT included.
-_TIMES = np.datetime64, np.timedelta64
+#: What NumPy would silently make numbers of, NaT included; and Python's, which pandas'
+#: are made of.
+_TIMES = (
+    *(np.datetime64, np.timedelta64),
+    *(datetime.date, datetime.time, datetime.timedelta),
+)
 _ARROW_TIMES = "date", "duration", "time"
 
 
@@ -82,6 +87,8 @@ def _holds_times(X):
     if {"m", "M"} & set(kinds):
         return True
     if any(getattr(dtype, "is_temporal", bool)() for dtype in dtypes):  # of Polars
+        return True
+    if any(str(dtype).startswith("period") for dtype in dtypes):  # of pandas
         return True
     objects = [place for place, kind in enumerate(kinds) if kind == "O"]
     is_frame = hasattr(X, "iloc") and X.ndim == 2

@@ -271,6 +271,7 @@ class HelmholtzMachine(
     free_energy_curve_ : list of float
         Mean free energy in nats after each epoch, over up to 1,000 training
         rows; in the units of the data, as :meth:`score` is, whose negative it is.
+        :meth:`partial_fit` adds nothing to it.
 
     validation_free_energy_curve_ : list of float
         The same over the rows kept back, NaN where a warm start kept back none.
@@ -507,6 +508,10 @@ class HelmholtzMachine(
         constant learning rate; a call of fewer rows takes a step that is shorter in
         proportion. The first call chooses the visible units and, for Gaussian ones,
         sets location and scale: it should have rows enough to tell them.
+
+        The rate is that with which `fit` begins, not what it has fallen to: a machine
+        follows rows of another kind soon, but rows like those it was fitted to leave
+        it a little worse. For these, set `learning_rate` to a tenth before.
 
         Parameters
         ----------
@@ -1340,7 +1345,10 @@ class HelmholtzMachine(
         seed = 0
         if random_state is not None:
             seed = 1 + check_random_state(random_state).randint(2**31 - 1)
-        rows = self._checked_rows(X)
+        return self._estimate_rows(self._checked_rows(X), estimate, *counts, seed=seed)
+
+    def _estimate_rows(self, rows, estimate, *counts, seed=0):
+        """Return the same of checked rows, in the machine's units."""
         with workers(self.n_jobs) as team:
             found = estimate(machine_of(self), rows, *counts, team, seed)
         shift = self._log_jacobian()

@@ -7,7 +7,7 @@ what is taken gives the result that the table promises.
 import pickle
 import re
 import tempfile
-from datetime import datetime
+from datetime import datetime, time
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +100,17 @@ REFUSED = {
     ),
     "dates among objects": (
         changed(np.timedelta64(1, "s"), dtype=object),
+        EVERYWHERE,
+        {},
+    ),
+    "dates of Python and pandas": (
+        changed(pd.Timestamp("2020-01-01"), dtype=object),
+        EVERYWHERE,
+        {},
+    ),
+    "times of day": (changed(time(12), dtype=object), EVERYWHERE, {}),
+    "dates that are periods": (
+        pd.DataFrame({"a": pd.period_range("2020-01", periods=4, freq="M")}),
         EVERYWHERE,
         {},
     ),

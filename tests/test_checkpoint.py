@@ -543,3 +543,7 @@ def test_wrong_use_is_refused_before_training(tmp_path):
     write(tmp_path / "other", pickle.dumps(HelmholtzMachine()))
     with pytest.raises(ValueError, match="no unfinished fit"):
         Checkpoint.load(tmp_path / "other")
+    for content in (b"", b"no pickle", pickle.dumps(HelmholtzMachine())[:-9]):
+        write(tmp_path / "other", content)
+        with pytest.raises(ValueError, match="holds no checkpoint"):
+            Checkpoint.load(tmp_path / "other")

@@ -550,3 +550,87 @@ def test_a_checkpoint_of_a_classes_machine_is_one_of_a_machine(tmp_path):
         vars(Checkpoint.load(tmp_path / "other.pickle"))
     )
     assert alone.n_iter_ == TINY.max_iter
+
+
+class Names:
+    """A callback that notes the estimator and the name of each task that ends."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.log = []
+        self.n_open = 0
+
+    def setup(self, estimator, context):
+        self.n_open += 1
+
+    def teardown(self, estimator, context):
+        self.n_open -= 1
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        names = context.source_task_name, context.task_name
+        self.log.append((type(estimator).__name__, *names))
+
+
+def test_callbacks_see_the_fit_of_each_class():
+    X, y = binary_classes(n_classes=2)
+    names = Names()
+    fitted = classifier(clone(TINY)).set_callbacks(names).fit(X, y)
+    machine, n_epochs = "HelmholtzMachine", TINY.max_iter
+    expected = []
+    for label in (0, 1):
+        expected += [(machine, None, "epoch")] * n_epochs
+        expected.append((machine, f"class {label}", "fit"))
+    assert names.log == [*expected, ("HelmholtzClassifier", None, "fit")]
+    assert names.n_open == 0
+    alone = classifier(clone(TINY)).fit(X, y)
+    np.testing.assert_array_equal(fitted.predict_proba(X), alone.predict_proba(X))
+    assert set(vars(fitted.estimators_[0])) == set(vars(alone.estimators_[0]))
+
+
+def test_callbacks_are_torn_down_when_a_classs_fit_fails():
+    X, y = binary_classes(n_classes=2)
+    y[:-1] = 0
+    names = Names()
+    failing = classifier(clone(TINY).set_params(early_stopping=True))
+    before = set(vars(failing.set_callbacks(names)))
+    with pytest.raises(ValueError, match="the 1 rows of class 1"):
+        failing.fit(X, y)
+    assert names.n_open == 0
+    assert set(vars(failing)) == before
+
+
+def test_rows_that_are_clipped_are_told_of_once():
+    X, y = binary_classes()
+    fitted = classifier().fit(X, y)
+    with pytest.warns(UserWarning, match="it is clipped") as found:
+        chances = fitted.predict_proba(1.5 * X)
+    assert len(found) == 1
+    np.testing.assert_array_equal(chances, fitted.predict_proba(X))
+
+
+def test_classes_of_unequal_precision_are_scored_each_in_its_own():
+    X, y = binary_classes(n_classes=2)
+    fitted = classifier().partial_fit(X[y == 0], y[y == 0], classes=[0, 1])
+    fitted.partial_fit(X[y == 1].astype(np.float32), y[y == 1])
+    found = fitted.predict_joint_log_proba(X)
+    for k, machine in enumerate(fitted.estimators_):
+        expected = machine.log_likelihood(X, 100) + fitted.class_log_prior_[k]
+        np.testing.assert_array_equal(found[:, k], expected)
+
+
+@pytest.mark.parametrize(("n_samples", "y"), [(1, [0, 1]), (3, [0, 1]), (2, [[0, 1]])])
+def test_rows_are_drawn_of_one_class_or_of_one_each(n_samples, y):
+    fitted = classifier().fit(*binary_classes())
+    with pytest.raises(ValueError, match="y must be one label, or one for each"):
+        fitted.sample(n_samples, y=y)
+
+
+def test_a_number_of_particles_that_was_set_badly_is_named():
+    X, y = binary_classes()
+    fitted = classifier().fit(X, y).set_params(n_score_samples=0)
+    with pytest.raises(ValueError, match="n_score_samples must be a positive"):
+        fitted.predict(X)

@@ -100,6 +100,12 @@ def test_free_energy_without_validation_has_one_line(machine):
     assert list(display.ax_.lines) == [display.training_line_]
 
 
+def test_free_energy_is_not_drawn_where_partial_fit_kept_none(X):
+    machine = HelmholtzMachine((3,), random_state=0).partial_fit(X)
+    with pytest.raises(ValueError, match="There is no curve"):
+        FreeEnergyDisplay.from_estimator(machine)
+
+
 @pytest.mark.parametrize("network", ["generative", "recognition"])
 @pytest.mark.parametrize("layer", [0, 1, 2, -1])
 def test_fields_are_products_of_the_weights_in_between(machine, network, layer):
