@@ -6,8 +6,10 @@
 Every row compares two things measured in turn, A B A B, in one process; it
 prints the medians and the ratio of the medians, and appends them to
 benchmarks/results/speed.csv, where rows of all versions are, the newest last.
-"floor" is the matrix products alone, with BLAS's own threads; PyTorch rows appear
-where torch can be imported. With --one-thread all of them have one thread, and what
+"floor" is the matrix products alone, with BLAS's own threads. "bare" is a step's
+products and elementwise passes as bare lines of NumPy: half the time that one thread
+takes for them, what two would take if neither ever waited. PyTorch rows appear where
+torch can be imported. With --one-thread all of them have one thread, and what
 counts is its processor time, which others on the computer hardly change; those rows go
 to benchmarks/results/speed_one_thread.csv.
 """
@@ -27,7 +29,10 @@ from _results import append
 from sklearn.neural_network import BernoulliRBM
 
 from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._numerics import column_sum, sigmoid
 from sklearn_helmholtz._parallel import workers
+from sklearn_helmholtz._random import Stream
+from sklearn_helmholtz._units import threshold
 
 FIELDS = "dtype", "what", "other", "ours_s", "other_s"
 LIBRARY_KEYS = "internal_api", "version", "num_threads", "architecture"
@@ -43,6 +48,7 @@ class _Clock:
     """What seconds are: of the wall, unless told otherwise."""
 
     now = staticmethod(time.perf_counter)
+    n_threads = 2
 
 
 def in_turn(first, second, repeat, inner):
@@ -116,6 +122,58 @@ class _Products:
         self.up = low, W, np.empty_like(high)
         self.down = high, W.T, np.empty_like(low)
         self.gradient = low.T, high, np.empty_like(W)
+
+
+def bare_step(sizes, batch, dtype, rate=0.01, momentum=0.9):
+    """Return a function that does a step's products and elementwise passes alone.
+
+    One hidden layer, the plain direction with momentum. The passes over many values
+    are ours, on arrays that are there; no layers, lanes, directions or checks.
+    """
+    below, above = sizes
+    x, rng = (
+        binary(batch, below, dtype),
+        Stream(np.random.Generator(np.random.SFC64(0))),
+    )
+    up, down = np.zeros((below, above), dtype), np.zeros((above, below), dtype)
+    low, high, code = (np.empty((batch, n), dtype) for n in (below, above, above))
+    bias, up_bias, top_bias = (np.zeros(n, dtype) for n in (below, above, above))
+
+    def draw(logits, b):
+        logits += b
+        threshold(logits, rng.noise(logits.shape, dtype), out=logits)
+
+    def residual(states, logits, b):
+        logits += b
+        sigmoid(logits, out=logits)
+        np.subtract(states, logits, out=logits)
+        logits *= rate / batch
+
+    def learner(weights, b):
+        velocity, product = np.zeros_like(weights), np.empty_like(weights)
+
+        def learn(parent, child):
+            np.dot(parent.T, child, out=product)
+            np.multiply(velocity, momentum, out=velocity)
+            np.add(velocity, product, out=velocity)
+            np.add(weights, velocity, out=weights)
+            np.add(b, column_sum(child), out=b)
+
+        return learn
+
+    learn_down, learn_up = learner(down, bias), learner(up, up_bias)
+
+    def step():
+        draw(np.dot(x, up, out=high), up_bias)
+        residual(x, np.dot(high, down, out=low), bias)
+        learn_down(high, low)
+        np.copyto(high, top_bias)
+        draw(high, top_bias)
+        draw(np.dot(high, down, out=low), bias)
+        residual(high, np.dot(low, up, out=code), up_bias)
+        learn_up(low, code)
+
+    return step
 
 
 def torch_step(sizes, batch, dtype, *, autograd):
@@ -229,10 +287,22 @@ def step_rows(dtype, repeat):
                     other,
                     *step_pair(function, repeat, inner, sizes, batch, dtype, **PLAIN),
                 )
+        yield name, "bare", *bare_pair(sizes, batch, dtype, repeat, inner)
     sizes, batch = (784, 200, 200), 100
     floor = step_floor(sizes, batch, dtype, n_particles=5)
     name = "reweighted step K=5 784-200-200 batch 100"
     yield name, "floor", *step_pair(floor, repeat, 15, sizes, batch, dtype)
+
+
+def bare_pair(sizes, batch, dtype, repeat, inner):
+    """Time our step against a bare one, which one thread does for two."""
+    bare = bare_step(sizes, batch, dtype)
+    times = [], []
+    for _ in range(repeat):
+        with ExitStack() as stack:
+            times[0].append(timed(our_step(stack, sizes, batch, dtype, **PLAIN), inner))
+            times[1].append(timed(bare, inner) / _Clock.n_threads)
+    return tuple(float(np.median(found)) for found in times)
 
 
 def step_pair(other, repeat, inner, sizes, batch, dtype, **parameters):
@@ -317,7 +387,7 @@ def main():
     parser.add_argument("--to", default="", help="file in results/ for the rows")
     options = parser.parse_args()
     if options.one_thread:
-        _Clock.now = time.process_time
+        _Clock.now, _Clock.n_threads = time.process_time, 1
         threadpoolctl.threadpool_limits(1)
         _limit_torch()
     dtype = {"float32": np.float32, "float64": np.float64}[options.dtype]
