@@ -7,7 +7,7 @@ optimiser's step into the step of the parameters as they are stored.
 import numpy as np
 import scipy.linalg
 
-from ._belief_network import TRIANGULAR
+from ._belief_network import BOTTOM_UP, TRIANGULAR
 from ._gradient import Gradient, add_column_sums, add_product
 from ._numerics import column_mean
 
@@ -15,6 +15,10 @@ from ._numerics import column_mean
 #: rate times this is below 2 (1 + m), on the same rows: up to rates of 3.8 for 0.9, and
 #: a little less where minibatches differ.
 _LARGEST_CURVATURE = 1.0
+#: The mean squared length of a recognition unit's parents from which on its steps are
+#: made shorter, times the usual rate. That of MNIST's binarised pixels less their mean,
+#: 784, is about 50.
+_LONGEST_PARENTS = 100.0
 
 
 class Plain:
@@ -27,6 +31,11 @@ class Plain:
     #: The type of a layer's running average, None if there are none.
     kind_of_average: type | None = None
     gradient = staticmethod(Gradient.like)
+
+    @property
+    def _longest(self):
+        """From what mean squared length of parents on steps may saturate units."""
+        return _LONGEST_PARENTS / self.usual_rate
 
     def __init__(self, averages=None):
         self.averages = averages
@@ -51,7 +60,7 @@ class Plain:
         parent, residual = regression.parent, regression.residual
         if parent is not None:
             # The bias is a parent that is always 1, which centring parts from others.
-            scale = _taming(regression, parent, others=1)
+            scale = _taming(regression, parent, self._longest, others=1)
             add_product(parent, residual, gradient.weights, scratch, keep, scale)
         add_column_sums(residual, gradient.bias, keep, scale)
 
@@ -113,7 +122,7 @@ class Centred(Plain):
             centre = self.averages[regression.network][regression.layer]
             centred = scratch("centred", parent.shape)
             np.subtract(parent, centre, out=centred)
-            scale = _taming(regression, centred)
+            scale = _taming(regression, centred, self._longest)
             add_product(centred, residual, gradient.weights, scratch, keep, scale)
             if first:
                 column_mean(centred, out=gradient.shift, times=share)
@@ -134,21 +143,35 @@ class Centred(Plain):
         centre += step.shift
 
 
-def _taming(regression, parent, others=0):
-    """Return the factor of a Gaussian layer's residual, below 1 for long parents.
+def _taming(regression, parent, longest, others=0):
+    """Return the factor of a residual, below 1 for long parents.
 
     Long in the mean square, to which `others` adds that of what else teaches the units.
 
     Its regression is linear least squares, which gradient steps solve only if
     they are shorter than 2 over the largest curvature. The parents' mean
-    squared length bounds that; a logistic regression needs no such care, as
-    its residuals are bounded.
+    squared length bounds that. Residuals of binary units are bounded, so logistic
+    regressions do not diverge; but with very many parents a step saturates units of the
+    recognition network, which then know nothing of what they do not see.
     """
-    if not regression.n_linear_parents:
+    if regression.n_linear_parents:
+        largest = _LARGEST_CURVATURE / regression.n_linear_parents
+    elif _may_saturate(regression, longest):
+        largest, others = longest, 0
+    else:
         return 1
     curvature = float(np.vdot(parent, parent)) / len(parent) + others
-    largest = _LARGEST_CURVATURE / regression.n_linear_parents
     return largest / max(curvature, largest)
+
+
+def _may_saturate(regression, longest):
+    """Return whether a regression's steps may saturate units, its parents are so many.
+
+    No regression of weights that both networks share: it is one with the other's.
+    """
+    if regression.network not in BOTTOM_UP or regression.shared:
+        return False
+    return regression.parent.shape[1] > longest
 
 
 class Natural(Plain):

@@ -134,7 +134,8 @@ def _fit(machine, blocks, sizes, client):
     step = machine._step(state, machine._in_units(first), n_rows=sum(sizes))
     batch_size = max(machine._number("batch_size"), len(blocks))
     n_steps = math.ceil(sum(sizes) / batch_size)
-    initial, schedule = machine._rate(), SCHEDULES[machine.learning_rate_schedule]
+    initial = machine._rate(sum(sizes))
+    schedule = SCHEDULES[machine.learning_rate_schedule]
     n_epochs = machine._n_epochs(sum(sizes))
     for epoch in range(n_epochs):
         if step.penalty.learns and epoch:

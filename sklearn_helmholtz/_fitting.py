@@ -266,7 +266,10 @@ class Fitting(Settings):
         step = self._step(watch.state, self._in_units(rows))
         monitored = step.rows.subset(_spread(step.rows.n_rows))
         evaluate = self._evaluator(step, monitored, kept_back, team)
-        rate, schedule = self._rate(), SCHEDULES[self.learning_rate_schedule]
+        rate, schedule = (
+            self._rate(step.rows.n_rows),
+            SCHEDULES[self.learning_rate_schedule],
+        )
         first = watch.n_epochs
         trainer = epochs(
             step,
@@ -340,6 +343,7 @@ class Fitting(Settings):
             state = self._begin(rows) if first else self._last_state()
             step = self._step(state, self._in_units(rows))
             batch_size = self._number("batch_size")
+            step.n_rows += state.n_steps * batch_size  # and those before, about
             # A row of a small call counts as much as one of a large one.
             rate = self._rate() * min(1, rows.n_rows / batch_size)
             trainer = epochs(

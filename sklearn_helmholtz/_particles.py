@@ -66,7 +66,8 @@ def reweighted_wake(
     for index, (residual, parent) in enumerate(zip(residuals, states[1:], strict=True)):
         information = informations[index] * w if informed else None
         layer = machine.top_down[index]
-        found = _weighted(layer, index, parent, residual, w, information)
+        squares = _squares(layer, residual, weight)
+        found = _weighted(layer, index, parent, residual, w, information, squares)
         yield found
         if index < len(machine.autoregressive):
             # All particles of a row share x, their child and here their parent.
@@ -106,27 +107,32 @@ def refined_wake(
         See :func:`._moves.refine`.
     """
     particles, _, log_w = _particles(machine, x, rng, scratch, n_particles)
-    log_w += _log_joint(machine, particles, scratch)
+    log_joint, squares = _log_joint(machine, particles, scratch, weight)
+    log_w += log_joint
     rows = np.arange(x.shape[0])
     odds = uniforms(rng, rows.shape)
     chosen = choose(normalised_weights(log_w, axis=0), odds), rows
     states = [x, *(layer[chosen] for layer in particles[1:])]
     refine(machine, states, rng, n_moves)
-    yield from explanations(machine, states, scratch, weight, informed)
+    for found in explanations(machine, states, scratch, weight, informed):
+        yield found if found.squares is None else found._replace(squares=squares)
     if recognition_share:
         weight = weight * recognition_share
         yield from lessons(machine, states, scratch, weight, informed)
 
 
-def _log_joint(machine, states, scratch):
-    """Return log p(x, s) of particles, (n_particles, n_rows)."""
+def _log_joint(machine, states, scratch, weight):
+    """Return log p(x, s) of particles, (n_particles, n_rows), and visible squares."""
     prior = machine.generative[-1]
-    total = prior.units.log_prob(states[-1], prior.bias)
+    total, squares = prior.units.log_prob(states[-1], prior.bias), None
     for index, (child, parent) in enumerate(pairwise(states)):
         layer = machine.top_down[index]
         logits = _particles_logits(layer, index, parent, scratch)
         total = total + layer.units.log_prob(child, logits)
-    return total
+        if layer.units.variance is not None:
+            residual = layer.units.residual(child, logits, out=logits)
+            squares = _squares(layer, residual, weight)
+    return total, squares
 
 
 def _particles_logits(layer, index, parent, scratch):
@@ -159,11 +165,20 @@ def _particles(machine, x, rng, scratch, n_particles):
     return states, all_logits, log_w
 
 
-def _weighted(layer, index, parent, residual, w, information):
+def _squares(layer, residual, weight):
+    """Return units' mean squared residual, where they have a variance.
+
+    Over all particles alike. By their weights it would be that of the best of a row's
+    particles. Where a column takes few values, that fits it ever more closely, and
+    the variance shrinks until each particle that does not costs thousands of nats.
+    """
+    if layer.units.variance is None:
+        return None
+    return np.einsum("krj,krj->j", residual, residual) * (weight / len(residual))
+
+
+def _weighted(layer, index, parent, residual, w, information, squares):
     """Return the generative regression of particles with weights w."""
-    squares = None
-    if layer.units.variance is not None:
-        squares = np.einsum("krj,krj,kr->j", residual, residual, w[..., 0])
     residual *= w
     if information is not None:
         information = _flat(information)

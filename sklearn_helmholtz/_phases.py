@@ -52,6 +52,9 @@ class Regression(NamedTuple):
     n_linear_parents : int
         How many regressions teach a mean that is linear in its parents; 0 for other
         units.
+
+    shared : bool
+        Whether what it teaches is one with what another network is taught.
     """
 
     network: str
@@ -61,6 +64,7 @@ class Regression(NamedTuple):
     squares: np.ndarray | None = None
     information: np.ndarray | None = None
     n_linear_parents: int = 0
+    shared: bool = False
 
 
 def wake(machine, x, rng, scratch, weight, *, informed=False):
@@ -128,7 +132,9 @@ def contrast(machine, x, rng, scratch, weight, *, informed=False):
         echo = scratch(("echo", index), child.shape)
         echo = layer.units.sample(logits, rng, child.shape, out=echo)
         yield _generative(machine, index, logits, parent, child, weight, informed)
-        yield from _recognition(machine, index, echo, parent, weight, scratch, informed)
+        given = machine, index, echo, parent, weight, scratch, informed
+        for found in _recognition(*given):
+            yield found._replace(shared=found.network == "recognition")
     yield prior_regression(machine, column_mean(states[-1]), weight * len(x), informed)
 
 

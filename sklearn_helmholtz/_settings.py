@@ -28,6 +28,8 @@ _LEAST_EPOCHS = 50
 _MOST_EPOCHS = 200
 #: The parameters that a learning rule is made of, in its order.
 _OF_RULES = "n_particles", "wake_share", "sleep_share", "n_moves"
+#: With fewer rows learning_rate="auto" is smaller.
+_FEW_ROWS = 40
 #: Steps of less are lost beside any parameter, and underflow on the way there.
 _SMALLEST_RATE = 1e-25
 
@@ -150,14 +152,19 @@ class Settings:
         """Return the part of the rows that a fit keeps back, None without any."""
         return self.validation_fraction if self.early_stopping else None
 
-    def _rate(self):
-        """Return the learning rate, or what suits the other parameters for "auto"."""
+    def _rate(self, n_rows=_FEW_ROWS):
+        """Return the learning rate, or what suits the rest and so many rows for "auto".
+
+        Of few rows, the same in every step, all layers become certain, and score other
+        rows by hundreds of nats less than independent units do.
+        """
         if self.learning_rate != "auto":
             return max(self._number("learning_rate"), _SMALLEST_RATE)
-        return OPTIMIZERS[self.optimizer].usual_rate or (
-            DIRECTIONS[self.direction].usual_rate
-            * LEARNING_RULES[self.learning_rule].rate_factor
-        )
+        if usual := OPTIMIZERS[self.optimizer].usual_rate:
+            return usual
+        usual = DIRECTIONS[self.direction].usual_rate
+        usual *= LEARNING_RULES[self.learning_rule].rate_factor
+        return usual * min(1, n_rows / _FEW_ROWS) ** 2
 
     def _optimizer(self):
         return OPTIMIZERS[self.optimizer](self._number("momentum"))
@@ -193,6 +200,7 @@ class Settings:
             optimizer=self._optimizer(),
             resample=self._resamples(rows),
             penalty=self._penalty(rule, state, n_rows or rows.n_rows),
+            n_rows=n_rows,
         )
 
     def _runner(self, team, step):

@@ -42,6 +42,9 @@ class Step:
 
     penalty : Fixed or Evidence
         What draws the weights towards zero, and how strongly.
+
+    n_rows : int, default=None
+        How many rows there are to learn from, these and others; these alone if None.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Step:
         optimizer,
         resample,
         penalty,
+        n_rows=None,
     ):
         self.state = state
         self.rows = rows
@@ -62,6 +66,7 @@ class Step:
         self.optimizer = optimizer
         self.resample = resample
         self.penalty = penalty
+        self.n_rows = rows.n_rows if n_rows is None else n_rows
         self.streams = [Stream(generator) for generator in state.generators[1:]]
         self.scratch = [Scratch(state.machine.dtype) for _ in self.streams]
         self.lanes = cache(rule.lanes)
@@ -227,7 +232,10 @@ class Step:
             layer = getattr(self.state.machine, network)[number]
             has_variance = layer.units.variance is not None
             step = self.steps.pop((network, number))
-            self.optimizer.apply(layer, step, squares if has_variance else None)
+            if has_variance:
+                # With a row of spread one more: what does not vary here may elsewhere.
+                shrunk = (squares * self.n_rows + 1) / (self.n_rows + 1)
+            self.optimizer.apply(layer, step, shrunk if has_variance else None)
 
 
 def _length(index):

@@ -69,6 +69,34 @@ def test_regressions_are_only_read_and_linear_ones_of_many_parents_are_tamed(
     np.testing.assert_allclose(gradient.bias, expected)
 
 
+@pytest.mark.parametrize("make", [Plain, Centred])
+@pytest.mark.parametrize(
+    ("network", "shared", "is_tamed"),
+    [
+        ("recognition", False, True),
+        ("lateral", False, True),
+        ("recognition", True, False),
+        ("generative", False, False),
+    ],
+)
+def test_steps_of_units_with_very_many_parents_are_shorter_if_they_recognise(
+    make, network, shared, is_tamed
+):
+    n_parents = 2000
+    each = regression(n_parents=n_parents, scale=2.0)
+    each = each._replace(network=network, shared=shared)
+    gradient = empty_gradient(n_parents)
+    direction = make({network: [np.full(n_parents, 1.0)]})
+    direction.accumulate(each, gradient, Scratch(float), first=True)
+    parent = each.parent - (1.0 if make is Centred else 0.0)
+    length = np.mean(np.square(parent).sum(axis=1))
+    longest = 100 if make is Centred else 1000
+    assert length > longest
+    scale = longest / length if is_tamed else 1
+    np.testing.assert_allclose(gradient.weights, scale * parent.T @ each.residual)
+    np.testing.assert_allclose(gradient.bias, scale * each.residual.sum(axis=0))
+
+
 def test_centred_step_is_the_plain_step_in_centred_coordinates():
     # With a = (s - c) W + b', plain gradients of W and b' for the stored
     # b = b' - c W.

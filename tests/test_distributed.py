@@ -154,6 +154,7 @@ def fit_jointly(machine, blocks, order_of, share):
                 _generator((seed, 1, epoch, number, k)) for k in range(len(blocks))
             ]
             step = machine._step(state, machine._in_units(Rows(joint)))
+            step.n_rows = everything.n_rows
             step.penalty = penalty
             step.rule = InBlocks(step.rule, [share] * len(blocks))
             step.lanes = step.rule.lanes

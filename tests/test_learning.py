@@ -139,3 +139,63 @@ def test_lateral_connections_tighten_the_bound():
     # and that of eight to 0.68 with a standard error of 0.05.
     assert min(gaps[True]) > 0
     assert np.mean(gaps[True]) < 0.8 * np.mean(gaps[False])
+
+
+def independent_score(X, held_out):
+    """Return the mean log-likelihood of rows by independent columns, in nats.
+
+    Bernoulli columns with a row of each kind more, or normal ones where values are
+    negative.
+    """
+    if X.min() < 0:
+        variance = X.var(axis=0)
+        squares = np.square(held_out - X.mean(axis=0)) / variance
+        return -0.5 * (squares + np.log(2 * np.pi * variance)).sum(axis=1).mean()
+    mean = (X.sum(axis=0) + 1) / (len(X) + 2)
+    return (held_out * np.log(mean / (1 - mean)) + np.log1p(-mean)).sum(axis=1).mean()
+
+
+def clustered(n_rows, n_columns, seed):
+    """Return binary rows of four kinds, each column's mean any in each of them."""
+    means = np.random.default_rng(6).random((4, n_columns))
+    rng = np.random.default_rng(seed)
+    means = means[rng.integers(4, size=n_rows)]
+    return (rng.random(means.shape) < means).astype(float)
+
+
+@pytest.mark.parametrize("n_columns", [1000, 3000])
+@pytest.mark.parametrize("rule", ["wake-sleep", "reweighted-wake-sleep"])
+def test_rows_of_very_many_columns_are_scored_better_than_by_independent_ones(
+    rule, n_columns
+):
+    X, held_out = clustered(100, n_columns, 1), clustered(100, n_columns, 2)
+    machine = HelmholtzMachine(learning_rule=rule, max_iter=50, random_state=0).fit(X)
+    assert machine.score(held_out) > independent_score(X, held_out) + 0.04 * n_columns
+
+
+@pytest.mark.parametrize("n_moves", [0, 1])
+def test_gaussian_columns_of_two_values_are_scored_better_than_by_normal_ones(n_moves):
+    """Weighted by the best particle, variances would come to score them by -1e4."""
+    table = oracles.bars()
+    X, held_out = (2 * draws(table, 300, seed) - 1 for seed in (1, 2))
+    machine = HelmholtzMachine((50,), n_moves=n_moves, random_state=0).fit(X)
+    assert machine.score(held_out) > independent_score(X, held_out)
+
+
+def test_a_value_in_a_constant_column_costs_no_more_than_the_rows_without_it_say():
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    X[:, 0] = 0.0
+    machine = HelmholtzMachine((5,), random_state=0).fit(X)
+    row = X[:1].copy()
+    before = machine.score(row)
+    row[0, 0] = 1.0  # the variance is that of these rows and of one more, or above
+    assert before - 0.51 * 201 < machine.score(row) < before - 20
+
+
+@pytest.mark.parametrize("n_rows", [2, 3, 5, 7])
+def test_a_fit_to_a_handful_of_rows_does_little_harm(n_rows):
+    """Steps of the usual length would score other digits by -60 to -1400 nats."""
+    X = (load_digits().data / 16 > 0.5).astype(float)
+    X, held_out = X[:n_rows], X[1000:1400]
+    machine = HelmholtzMachine(random_state=0).fit(X)
+    assert machine.score(held_out) > independent_score(X, held_out) - 4

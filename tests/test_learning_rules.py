@@ -275,30 +275,23 @@ def test_a_mean_with_two_regressions_has_one_variance(phase, rest):
     assert set(found.values()) == {(True, 0)}
 
 
-def test_squares_of_particles_are_means_by_their_weights(monkeypatch):
+@pytest.mark.parametrize(
+    ("phase", "rest"), [(reweighted_wake, (4, 1.0)), (refined_wake, (4, 1.0, 2))]
+)
+def test_squares_are_means_over_all_particles_alike(phase, rest, monkeypatch):
     machine = random_machine((3, 2), gaussian=True)
     n_particles, n_rows = 4, 3
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n_rows, 3))
     s = rng.integers(0, 2, (n_particles, n_rows, 2)).astype(float)
     monkeypatch.setattr(type(machine), "draw", lambda *_, out: np.copyto(out, s))
-    found = next(
-        reweighted_wake(
-            machine, x, stream(), Scratch(float), 1 / n_rows, n_particles, 1.0
-        )
-    ).squares
-    table, expected = plain(machine), np.zeros(3)
+    found = next(phase(machine, x, stream(), Scratch(float), 1 / n_rows, *rest))
+    expected = np.zeros(3)
     for row in range(n_rows):
-        log_w = [
-            oracles.log_joint(table, x[row], [s[k, row]])
-            - oracles.log_recognition(table, x[row], [s[k, row]])
-            for k in range(n_particles)
-        ]
-        for k, log_weight in enumerate(log_w):
-            weight = np.exp(log_weight - oracles.log_sum(log_w)) / n_rows
-            mean = oracles.linear(s[k, row], *table["generative"][0])
-            expected += weight * np.square(x[row] - mean)
-    np.testing.assert_allclose(found, expected)
+        for k in range(n_particles):
+            mean = oracles.linear(s[k, row], *plain(machine)["generative"][0])
+            expected += np.square(x[row] - mean) / n_particles / n_rows
+    np.testing.assert_allclose(found.squares, expected)
 
 
 def test_reweighted_with_one_particle_and_sleep_alone_is_wake_sleep_exactly():

@@ -432,9 +432,9 @@ def test_log_probabilities_of_many_sure_units_lose_nothing_in_float32():
     )
 
 
-def test_variances_do_not_fall_below_a_millionth_of_the_datas():
+def test_variances_fall_to_what_one_row_more_leaves_them():
     X = np.tile([[0.0, 10.0], [10.0, 0.0]], (100, 1))
     machine = HelmholtzMachine(
         (2,), visible="gaussian", max_iter=300, batch_size=20, random_state=0
     ).fit(X)
-    assert 1e-6 <= machine.variance_.min() < 1e-4
+    assert 1 / 201 <= machine.variance_.min() < 1.1 / 201
