@@ -190,7 +190,8 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ------
         ValueError
             If `X` is not finite, or lies outside [0, 1] with Bernoulli units;
-            if `priors` do not fit the classes.
+            if `y` are no labels, one a row; if `priors` do not fit the classes. What a
+            machine raises comes with a note of the class that it is about.
         """
         with AllOrNothing(self):
             X, y = self._validate(X, y, reset=True)

@@ -16,8 +16,7 @@ from ._numerics import column_mean
 #: a little less where minibatches differ.
 _LARGEST_CURVATURE = 1.0
 #: The mean squared length of a recognition unit's parents from which on its steps are
-#: made shorter, times the usual rate. That of MNIST's binarised pixels less their mean,
-#: 784, is about 50.
+#: made shorter, times the usual rate. MNIST's is 68, with pixels less their mean.
 _LONGEST_PARENTS = 100.0
 
 

@@ -359,6 +359,9 @@ class WeightsDisplay(_ImageGrid):
         TypeError
             If `estimator` is no HelmholtzMachine.
 
+        NotFittedError
+            If the machine has not been fitted.
+
         ValueError
             If `network`, `layer`, `units`, `image_shape` or `n_columns` name nothing
             that the machine has or that can be drawn.
@@ -520,6 +523,9 @@ class SamplesDisplay(_ImageGrid):
         TypeError
             If `estimator` is no HelmholtzMachine.
 
+        NotFittedError
+            If the machine has not been fitted.
+
         ValueError
             If `n_samples`, `chain_length` or `n_columns` is no positive integer, or
             `image_shape` does not fit the number of features.
@@ -641,6 +647,9 @@ class ReconstructionDisplay(_ImageGrid):
         ------
         TypeError
             If `estimator` is no HelmholtzMachine.
+
+        NotFittedError
+            If the machine has not been fitted.
 
         ValueError
             If `n_columns` is no positive integer, or `image_shape` does not fit the

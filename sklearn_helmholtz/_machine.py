@@ -140,8 +140,8 @@ class HelmholtzMachine(
     learning_rate : float or "auto", default="auto"
         Step for the mean gradient of a minibatch, in nats a row. "auto" takes
         what suits the direction, 1 for "centred", 0.1 for "plain" (for contrastive
-        divergence half of these) and 0.03 for "natural"; and 0.001 for
-        `optimizer="adam"`.
+        divergence half of these) and 0.03 for "natural"; of that :meth:`fit` takes
+        (n / 40)^2 where it has n < 40 rows. For `optimizer="adam"` it is 0.001.
 
     momentum : float, default=0.9
         How much of its last step, in [0, 1), "sgd" adds to the next; for "adam" its
@@ -478,7 +478,9 @@ class HelmholtzMachine(
         Raises
         ------
         ValueError
-            If `X` is not finite, or lies outside [0, 1] with Bernoulli units.
+            If `X` is not finite, or lies outside [0, 1] with Bernoulli units; if
+            parameters do not go together or, with `warm_start`, do not fit the machine;
+            if `early_stopping` leaves no row to train on.
 
         Warns
         -----
@@ -701,7 +703,8 @@ class HelmholtzMachine(
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with ``visible="bernoulli"``.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``; if `code` has
+            been set to none of the layers.
 
         Examples
         --------
@@ -775,7 +778,8 @@ class HelmholtzMachine(
             If the machine has not been fitted.
 
         ValueError
-            If `X` is not finite, or has not as many columns as codes have.
+            If `X` is not finite, or has not as many columns as codes have; if `code`
+            has been set to none of the layers.
 
         Examples
         --------
@@ -821,7 +825,8 @@ class HelmholtzMachine(
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with ``visible="bernoulli"``.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``; if `code` has
+            been set to none of the layers.
 
         Examples
         --------
@@ -1088,7 +1093,8 @@ class HelmholtzMachine(
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with ``visible="bernoulli"``.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``; if
+            `n_score_samples` has been set to no positive integer.
 
         Examples
         --------
@@ -1125,7 +1131,8 @@ class HelmholtzMachine(
 
         ValueError
             If `X` is not finite, has another number of features than the training
-            data, or lies outside [0, 1] with ``visible="bernoulli"``.
+            data, or lies outside [0, 1] with ``visible="bernoulli"``; if
+            `n_score_samples` has been set to no positive integer.
 
         Examples
         --------
