@@ -6,6 +6,7 @@ import pickle
 import secrets
 import stat
 from pathlib import Path
+from typing import Any
 
 from ._input import positive
 
@@ -78,11 +79,11 @@ class Checkpoint:
     4
     """
 
-    def __init__(self, path, *, every=1):
+    def __init__(self, path, *, every=1) -> None:
         self.path = path
         self.every = every
 
-    def setup(self, estimator, context):
+    def setup(self, estimator, context) -> None:
         """Refuse estimators whose fit cannot be resumed, and bad settings.
 
         Parameters
@@ -119,7 +120,7 @@ class Checkpoint:
         if path.is_dir():
             raise IsADirectoryError(f"path must be that of a file; {path} is a folder.")
 
-    def teardown(self, estimator, context):
+    def teardown(self, estimator, context) -> None:
         """Do nothing; part of the callbacks' protocol.
 
         Parameters
@@ -131,7 +132,7 @@ class Checkpoint:
             The task of the fit.
         """
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator, context) -> None:
         """Do nothing; part of the callbacks' protocol.
 
         Parameters
@@ -143,7 +144,7 @@ class Checkpoint:
             The task of the fit.
         """
 
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None) -> None:
         """Write the machine down after an epoch whose turn it is.
 
         Parameters
@@ -164,7 +165,7 @@ class Checkpoint:
             write(self.path, pickle.dumps(untied(fitted_estimator)))
 
     @staticmethod
-    def load(path):
+    def load(path) -> Any:
         """Return the machine of a checkpoint, its fit unfinished.
 
         Parameters

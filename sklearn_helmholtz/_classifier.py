@@ -8,7 +8,7 @@ import os
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from numbers import Integral
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -160,7 +160,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         n_score_samples=100,
         n_jobs=None,
         random_state=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.priors = priors
         self.n_score_samples = n_score_samples
@@ -170,7 +170,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     # ------------------------------------------------------------------ fitting
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
+    def fit(self, X, y) -> Self:
         """Fit a machine to the rows of each class.
 
         Parameters
@@ -204,7 +204,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y, classes=None):
+    def partial_fit(self, X, y, classes=None) -> Self:
         """Go on with one pass over some rows.
 
         Every machine takes its rows as they come, see
@@ -376,7 +376,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     # --------------------------------------------------------------- prediction
 
-    def predict_joint_log_proba(self, X):
+    def predict_joint_log_proba(self, X) -> np.ndarray:
         """Return log p(x, class): log prior plus estimated log-likelihood.
 
         Parameters
@@ -412,7 +412,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         found += self.class_log_prior_
         return found
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X) -> np.ndarray:
         """Return log probabilities of the classes given rows.
 
         Parameters
@@ -440,7 +440,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         log_joint[lost] = self.class_log_prior_
         return log_joint - log_sum_exp(log_joint, axis=1)[:, None]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         """Return probabilities of the classes given rows, by Bayes' rule.
 
         Parameters
@@ -464,7 +464,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         return np.exp(self.predict_log_proba(X))
 
-    def decision_function(self, X):
+    def decision_function(self, X) -> np.ndarray:
         """Return log probabilities of the classes, or the log odds of two.
 
         What calibration by temperature wants: probabilities themselves round
@@ -492,7 +492,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         found = self.predict_log_proba(X)
         return found[:, 1] - found[:, 0] if found.shape[1] == 2 else found
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Return the most probable class of rows.
 
         Parameters
@@ -517,7 +517,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         best = np.argmax(self.predict_log_proba(X), axis=1)
         return self.classes_[best]
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Return log p(x) of rows under the mixture of all classes.
 
         Low where a row is like none of the classes: to reject rows, set a
@@ -546,7 +546,9 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     # ------------------------------------------------------------------- dreams
 
-    def sample(self, n_samples=1, *, y=None, mean=False, random_state=None):
+    def sample(
+        self, n_samples=1, *, y=None, mean=False, random_state=None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draw rows of given classes, or of classes drawn from their prior.
 
         Parameters

@@ -9,6 +9,7 @@ Longer than most modules here, for its docstrings.
 
 import math
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -89,12 +90,12 @@ class FreeEnergyDisplay:
     'epoch'
     """
 
-    def __init__(self, training, validation=None):
+    def __init__(self, training, validation=None) -> None:
         self.training = training
         self.validation = validation
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **line_kw):
+    def from_estimator(cls, estimator, *, ax=None, **line_kw) -> Self:
         """Draw the curves of a fitted machine.
 
         Parameters
@@ -135,7 +136,7 @@ class FreeEnergyDisplay:
         display = cls(estimator.free_energy_curve_, validation)
         return display.plot(ax=ax, **line_kw)
 
-    def plot(self, *, ax=None, **line_kw):
+    def plot(self, *, ax=None, **line_kw) -> Self:
         """Draw the curves.
 
         Parameters
@@ -169,14 +170,16 @@ class FreeEnergyDisplay:
 class _ImageGrid:
     """Images in a grid on one pair of axes; the displays below are such grids."""
 
-    def __init__(self, images, *, n_columns=None, vmin=None, vmax=None, cmap="gray_r"):
+    def __init__(
+        self, images, *, n_columns=None, vmin=None, vmax=None, cmap="gray_r"
+    ) -> None:
         self.images = images
         self.n_columns = n_columns
         self.vmin = vmin
         self.vmax = vmax
         self.cmap = cmap
 
-    def plot(self, *, ax=None, **imshow_kw):
+    def plot(self, *, ax=None, **imshow_kw) -> Self:
         """Draw the grid.
 
         Parameters
@@ -313,7 +316,7 @@ class WeightsDisplay(_ImageGrid):
         n_columns=None,
         ax=None,
         **imshow_kw,
-    ):
+    ) -> Self:
         """Draw fields of a hidden layer's units.
 
         The field of a unit next to the data is its row of weights. Above that,
@@ -474,7 +477,7 @@ class SamplesDisplay(_ImageGrid):
         n_columns=None,
         ax=None,
         **imshow_kw,
-    ):
+    ) -> Self:
         """Draw dreams of a fitted machine.
 
         Parameters
@@ -614,7 +617,7 @@ class ReconstructionDisplay(_ImageGrid):
     @classmethod
     def from_estimator(
         cls, estimator, X, *, image_shape=None, n_columns=10, ax=None, **imshow_kw
-    ):
+    ) -> Self:
         """Draw rows above their reconstructions.
 
         Parameters

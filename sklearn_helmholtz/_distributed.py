@@ -10,7 +10,7 @@ Dask is never imported: its client and arrays arrive as arguments.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Sums(NamedTuple):
     n_rows: int
 
 
-def fit_distributed(machine, X, client):
+def fit_distributed(machine, X, client) -> Any:
     """Fit a machine to rows that lie on many workers, all of them at every step.
 
     A minibatch of about `batch_size` rows takes the same part of every block of `X`, a
@@ -95,13 +95,13 @@ def fit_distributed(machine, X, client):
     if not isinstance(machine, Fitting):
         kind = type(machine).__name__
         raise TypeError(f"machine must be a HelmholtzMachine, got {kind}.")
-    machine._validate_params()
+    machine._validate_params()  # type: ignore[attr-defined]
     _check(X)
-    blocks = zip(X.to_delayed().ravel().tolist(), X.chunks[0], strict=True)
-    blocks = [(block, size) for block, size in blocks if size]
-    if not blocks:
+    every = zip(X.to_delayed().ravel().tolist(), X.chunks[0], strict=True)
+    filled = [(block, size) for block, size in every if size]
+    if not filled:
         raise ValueError("X has 0 sample(s), while a minimum of 1 is required.")
-    blocks, sizes = zip(*blocks, strict=True)
+    blocks, sizes = zip(*filled, strict=True)
     with AllOrNothing(machine), quiet():
         _fit(machine, client.compute(list(blocks)), sizes, client)
     return machine

@@ -5,7 +5,7 @@ Longer than most modules here, for its docstrings: they are what users read.
 
 from contextlib import suppress
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -424,7 +424,7 @@ class HelmholtzMachine(
         n_jobs=None,
         verbose=0,
         random_state=None,
-    ):
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.visible = visible
         self.resample = resample
@@ -459,7 +459,7 @@ class HelmholtzMachine(
     # ------------------------------------------------------------------ fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Fit the machine to data.
 
         Parameters
@@ -503,7 +503,7 @@ class HelmholtzMachine(
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None) -> Self:
         """Go on from where `fit` or `partial_fit` stopped, with one pass over data.
 
         The rows are taken as they come, up to `batch_size` at a time, with a
@@ -549,7 +549,7 @@ class HelmholtzMachine(
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def resume(self, X, y=None):
+    def resume(self, X, y=None) -> Self:
         """Finish the fit that :class:`Checkpoint` has written down.
 
         For a machine from :meth:`Checkpoint.load`. The parameters at the end
@@ -679,7 +679,7 @@ class HelmholtzMachine(
 
     # -------------------------------------------------------------------- codes
 
-    def transform(self, X):
+    def transform(self, X) -> np.ndarray:
         """Code rows by their recognition probabilities.
 
         The codes are those of one deterministic pass: every layer's
@@ -755,7 +755,7 @@ class HelmholtzMachine(
             team.map_blocks(code, rows.blocks(BLOCK_ROWS), work)
         return codes
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> np.ndarray:
         """Return the mean visible values that codes stand for.
 
         The codes of one layer go down the generative network as
@@ -805,7 +805,7 @@ class HelmholtzMachine(
         with workers(self.n_jobs):
             return self._to_data(down_mean(generative, codes[:, :n_units]))
 
-    def reconstruct(self, X):
+    def reconstruct(self, X) -> np.ndarray:
         """Return the mean visible values of the codes of rows: there and back.
 
         Parameters
@@ -842,7 +842,9 @@ class HelmholtzMachine(
 
     # --------------------------------------------------------------- filling in
 
-    def impute(self, X, *, mean=False, n_iter=100, n_particles=10, random_state=None):
+    def impute(
+        self, X, *, mean=False, n_iter=100, n_particles=10, random_state=None
+    ) -> np.ndarray:
         """Fill in missing values given the seen ones, by a Markov chain.
 
         The chain's stationary distribution is the model's p(missing | seen),
@@ -937,7 +939,7 @@ class HelmholtzMachine(
 
     # ------------------------------------------------------------------- dreams
 
-    def sample(self, n_samples=1, *, mean=False, random_state=None):
+    def sample(self, n_samples=1, *, mean=False, random_state=None) -> np.ndarray:
         """Draw rows from the generative network.
 
         Bernoulli units draw 0 or 1, also where the training data was grey.
@@ -985,7 +987,7 @@ class HelmholtzMachine(
             units = visible.units.given(drawn)
             return self._to_data(units.mean(visible.logits(lowest)))
 
-    def sample_states(self, n_samples=1, *, random_state=None):
+    def sample_states(self, n_samples=1, *, random_state=None) -> list[np.ndarray]:
         """Draw rows together with the hidden states that gave them.
 
         Parameters
@@ -1067,7 +1069,7 @@ class HelmholtzMachine(
 
     # -------------------------------------------------------------- likelihoods
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Return the negative free energy of rows, a lower bound on log p(x).
 
         A Monte-Carlo estimate from `n_score_samples` particles a row, whose
@@ -1108,7 +1110,7 @@ class HelmholtzMachine(
         n_particles = positive("n_score_samples", self.n_score_samples)
         return self._estimate(X, estimate_rows, n_particles).mean_log_weight
 
-    def score(self, X, y=None):
+    def score(self, X, y=None) -> float:
         """Return the mean of `score_samples`, in nats a row; higher is better.
 
         Parameters
@@ -1153,7 +1155,7 @@ class HelmholtzMachine(
         random_state=None,
         *,
         return_effective_sample_size=False,
-    ):
+    ) -> Any:
         """Estimate log p(x) of rows by importance sampling from q(s | x).
 
         The log of the mean of `n_samples` weights p(x, s) / q(s | x): a lower
@@ -1226,7 +1228,7 @@ class HelmholtzMachine(
         random_state=None,
         *,
         return_effective_sample_size=False,
-    ):
+    ) -> Any:
         """Estimate log p(x) of rows by annealed importance sampling.
 
         Chains lead hidden states from the first layer's recognised means to the
@@ -1291,18 +1293,18 @@ class HelmholtzMachine(
         >>> machine.annealed_log_likelihood(X[:2], n_temperatures=30).round(1)
         array([-0.7, -0.7])
         """
-        counts = {
+        given = {
             "n_chains": n_chains,
             "n_temperatures": n_temperatures,
             "n_moves": n_moves,
         }
-        counts = [positive(name, value) for name, value in counts.items()]
+        counts = [positive(name, value) for name, value in given.items()]
         found = self._estimate(X, annealed_rows, *counts, random_state=random_state)
         if return_effective_sample_size:
             return found.log_likelihood, found.effective_sample_size
         return found.log_likelihood
 
-    def exact_log_likelihood(self, X):
+    def exact_log_likelihood(self, X) -> np.ndarray:
         """Return log p(x) of rows by summing over all hidden states.
 
         For small machines: any two neighbouring hidden layers may have 20

@@ -9,7 +9,7 @@ from ._fitted import machine_of
 from ._machine import HelmholtzMachine
 
 
-def register_onnx_converter():
+def register_onnx_converter() -> None:
     """Teach skl2onnx to convert fitted machines, alone and in pipelines.
 
     The graph gives what :meth:`HelmholtzMachine.transform` gives, in the

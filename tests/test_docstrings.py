@@ -154,3 +154,13 @@ def test_first_steps_run_as_they_stand_but_for_their_length(page):
     assert shown["machine"].n_iter_ == 1
     assert len(shown["X"]) == 100
     plt.close("all")
+
+
+def test_public_functions_say_what_type_they_return():
+    for name in sklearn_helmholtz.__all__:
+        public = getattr(sklearn_helmholtz, name)
+        own = vars(public).items() if inspect.isclass(public) else [(name, public)]
+        for method, function in own:
+            function = inspect.unwrap(getattr(function, "__func__", function))
+            if inspect.isfunction(function) and not method.startswith("_"):
+                assert "return" in function.__annotations__, (name, method)
