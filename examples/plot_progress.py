@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine
 
 X, y = load_digits(return_X_y=True)
 X = X.astype(np.float32)
@@ -39,6 +39,12 @@ pipeline = make_pipeline(
 )
 pipeline.set_callbacks(ProgressBar())
 pipeline.fit(X, y)
+
+# %%
+# A classifier, which has a machine for each class, shows a bar for each of them.
+few = y < 3
+classifier = HelmholtzClassifier(random_state=0).set_callbacks(ProgressBar())
+classifier.fit(X[few] / 16, y[few])
 
 # %%
 # The third is a score monitor, which keeps a log of scores, epoch by epoch. Without
