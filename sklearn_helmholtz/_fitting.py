@@ -266,10 +266,8 @@ class Fitting(Settings):
         step = self._step(watch.state, self._in_units(rows))
         monitored = step.rows.subset(_spread(step.rows.n_rows))
         evaluate = self._evaluator(step, monitored, kept_back, team)
-        rate, schedule = (
-            self._rate(step.rows.n_rows),
-            SCHEDULES[self.learning_rate_schedule],
-        )
+        rate = self._rate(step.rows.n_rows)
+        schedule = SCHEDULES[self.learning_rate_schedule]
         first = watch.n_epochs
         trainer = epochs(
             step,
