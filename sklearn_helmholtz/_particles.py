@@ -66,8 +66,8 @@ def reweighted_wake(
     for index, (residual, parent) in enumerate(zip(residuals, states[1:], strict=True)):
         information = informations[index] * w if informed else None
         layer = machine.top_down[index]
-        squares = _squares(layer, residual, weight)
-        found = _weighted(layer, index, parent, residual, w, information, squares)
+        alike = _alike(layer, residual, weight)
+        found = _weighted(layer, index, parent, residual, w, information, alike)
         yield found
         if index < len(machine.autoregressive):
             # All particles of a row share x, their child and here their parent.
@@ -115,7 +115,9 @@ def refined_wake(
     states = [x, *(layer[chosen] for layer in particles[1:])]
     refine(machine, states, rng, n_moves)
     for found in explanations(machine, states, scratch, weight, informed):
-        yield found if found.squares is None else found._replace(squares=squares)
+        if found.squares is not None:
+            found = found._replace(squares=_mixed(found.squares, squares))
+        yield found
     if recognition_share:
         weight = weight * recognition_share
         yield from lessons(machine, states, scratch, weight, informed)
@@ -131,7 +133,7 @@ def _log_joint(machine, states, scratch, weight):
         total = total + layer.units.log_prob(child, logits)
         if layer.units.variance is not None:
             residual = layer.units.residual(child, logits, out=logits)
-            squares = _squares(layer, residual, weight)
+            squares = _alike(layer, residual, weight)
     return total, squares
 
 
@@ -165,20 +167,30 @@ def _particles(machine, x, rng, scratch, n_particles):
     return states, all_logits, log_w
 
 
-def _squares(layer, residual, weight):
-    """Return units' mean squared residual, where they have a variance.
-
-    Over all particles alike. By their weights it would be that of the best of a row's
-    particles. Where a column takes few values, that fits it ever more closely, and
-    the variance shrinks until each particle that does not costs thousands of nats.
-    """
+def _alike(layer, residual, weight):
+    """Return units' mean squared residual over all particles alike, if they vary."""
     if layer.units.variance is None:
         return None
     return np.einsum("krj,krj->j", residual, residual) * (weight / len(residual))
 
 
-def _weighted(layer, index, parent, residual, w, information, squares):
+def _mixed(by_weight, alike):
+    """Return what variances follow: squared residuals half by weight and half alike.
+
+    By weight they are those of the best of a row's particles. Where a column takes few
+    values, that fits it ever more closely, and the variance shrinks until each particle
+    that does not costs thousands of nats. Alike they hold what recognition does not
+    know as well, and it stays vague where columns depend on each other closely.
+    """
+    return (by_weight + alike) / 2
+
+
+def _weighted(layer, index, parent, residual, w, information, alike):
     """Return the generative regression of particles with weights w."""
+    squares = None
+    if alike is not None:
+        by_weight = np.einsum("krj,krj,kr->j", residual, residual, w[..., 0])
+        squares = _mixed(by_weight, alike)
     residual *= w
     if information is not None:
         information = _flat(information)

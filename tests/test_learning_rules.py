@@ -11,7 +11,7 @@ import oracles
 import pytest
 from helpers import plain, random_machine, stream, with_parameter
 
-from sklearn_helmholtz import HelmholtzMachine, _phases
+from sklearn_helmholtz import HelmholtzMachine, _particles, _phases
 from sklearn_helmholtz._belief_network import TRIANGULAR, Scratch
 from sklearn_helmholtz._learning_rules import LEARNING_RULES, ReweightedWakeSleep
 from sklearn_helmholtz._particles import refined_wake, reweighted_wake
@@ -275,23 +275,37 @@ def test_a_mean_with_two_regressions_has_one_variance(phase, rest):
     assert set(found.values()) == {(True, 0)}
 
 
-@pytest.mark.parametrize(
-    ("phase", "rest"), [(reweighted_wake, (4, 1.0)), (refined_wake, (4, 1.0, 2))]
-)
-def test_squares_are_means_over_all_particles_alike(phase, rest, monkeypatch):
+@pytest.mark.parametrize("chosen", [None, 0, 3])
+def test_squares_are_means_over_particles_half_by_weight_and_half_alike(
+    chosen, monkeypatch
+):
+    """A moved particle, here one of those recognised, has all of a row's weight."""
     machine = random_machine((3, 2), gaussian=True)
     n_particles, n_rows = 4, 3
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n_rows, 3))
     s = rng.integers(0, 2, (n_particles, n_rows, 2)).astype(float)
     monkeypatch.setattr(type(machine), "draw", lambda *_, out: np.copyto(out, s))
-    found = next(phase(machine, x, stream(), Scratch(float), 1 / n_rows, *rest))
-    expected = np.zeros(3)
+    monkeypatch.setattr(_particles, "choose", lambda *_: np.full(n_rows, chosen))
+    monkeypatch.setattr(_particles, "refine", lambda *_: None)
+    phase = reweighted_wake if chosen is None else refined_wake
+    rest = (n_particles, 1.0) if chosen is None else (n_particles, 1.0, 2)
+    found = next(phase(machine, x, stream(), Scratch(float), 1 / n_rows, *rest)).squares
+    table, expected = plain(machine), np.zeros(3)
     for row in range(n_rows):
-        for k in range(n_particles):
-            mean = oracles.linear(s[k, row], *plain(machine)["generative"][0])
-            expected += np.square(x[row] - mean) / n_particles / n_rows
-    np.testing.assert_allclose(found.squares, expected)
+        log_w = [
+            oracles.log_joint(table, x[row], [s[k, row]])
+            - oracles.log_recognition(table, x[row], [s[k, row]])
+            for k in range(n_particles)
+        ]
+        for k, log_weight in enumerate(log_w):
+            weight = np.exp(log_weight - oracles.log_sum(log_w))
+            if chosen is not None:
+                weight = float(k == chosen)
+            mean = oracles.linear(s[k, row], *table["generative"][0])
+            part = (weight + 1 / n_particles) / 2 / n_rows
+            expected += part * np.square(x[row] - mean)
+    np.testing.assert_allclose(found, expected)
 
 
 def test_reweighted_with_one_particle_and_sleep_alone_is_wake_sleep_exactly():
