@@ -131,10 +131,8 @@ def bare_step(sizes, batch, dtype, rate=0.01, momentum=0.9):
     are ours, on arrays that are there; no layers, lanes, directions or checks.
     """
     below, above = sizes
-    x, rng = (
-        binary(batch, below, dtype),
-        Stream(np.random.Generator(np.random.SFC64(0))),
-    )
+    x = binary(batch, below, dtype)
+    rng = Stream(np.random.Generator(np.random.SFC64(0)))
     up, down = np.zeros((below, above), dtype), np.zeros((above, below), dtype)
     low, high, code = (np.empty((batch, n), dtype) for n in (below, above, above))
     bias, up_bias, top_bias = (np.zeros(n, dtype) for n in (below, above, above))
@@ -275,6 +273,7 @@ def step_rows(dtype, repeat):
     """Yield (what, the other's name, our seconds, the other's)."""
     for sizes, batch, inner in STEPS:
         name = f"wake-sleep step {'-'.join(map(str, sizes))} batch {batch}"
+        arguments = repeat, inner, sizes, batch, dtype
         others = {
             "floor": step_floor(sizes, batch, dtype),
             "torch by hand": torch_step(sizes, batch, dtype, autograd=False),
@@ -282,37 +281,28 @@ def step_rows(dtype, repeat):
         }
         for other, function in others.items():
             if function is not None:
-                yield (
-                    name,
-                    other,
-                    *step_pair(function, repeat, inner, sizes, batch, dtype, **PLAIN),
-                )
-        yield name, "bare", *bare_pair(sizes, batch, dtype, repeat, inner)
+                yield name, other, *step_pair(function, *arguments, **PLAIN)
+        bare = bare_step(sizes, batch, dtype)
+        ours, alone = step_pair(bare, *arguments, limited=True, **PLAIN)
+        yield name, "bare", ours, alone / _Clock.n_threads
     sizes, batch = (784, 200, 200), 100
     floor = step_floor(sizes, batch, dtype, n_particles=5)
     name = "reweighted step K=5 784-200-200 batch 100"
     yield name, "floor", *step_pair(floor, repeat, 15, sizes, batch, dtype)
 
 
-def bare_pair(sizes, batch, dtype, repeat, inner):
-    """Time our step against a bare one, which one thread does for two."""
-    bare = bare_step(sizes, batch, dtype)
-    times = [], []
-    for _ in range(repeat):
-        with ExitStack() as stack:
-            times[0].append(timed(our_step(stack, sizes, batch, dtype, **PLAIN), inner))
-            times[1].append(timed(bare, inner) / _Clock.n_threads)
-    return tuple(float(np.median(found)) for found in times)
-
-
-def step_pair(other, repeat, inner, sizes, batch, dtype, **parameters):
-    """Time our step against another; BLAS is limited only while ours runs."""
+def step_pair(
+    other, repeat, inner, sizes, batch, dtype, *, limited=False, **parameters
+):
+    """Time our step against another; BLAS is limited for that only if asked for."""
     times = [], []
     for _ in range(repeat):
         with ExitStack() as stack:
             step = our_step(stack, sizes, batch, dtype, **parameters)
             times[0].append(timed(step, inner))
-        times[1].append(timed(other, inner))
+            if not limited:
+                stack.close()
+            times[1].append(timed(other, inner))
     return tuple(float(np.median(found)) for found in times)
 
 

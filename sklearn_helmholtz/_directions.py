@@ -31,11 +31,6 @@ class Plain:
     kind_of_average: type | None = None
     gradient = staticmethod(Gradient.like)
 
-    @property
-    def _longest(self):
-        """From what mean squared length of parents on steps may saturate units."""
-        return _LONGEST_PARENTS / self.usual_rate
-
     def __init__(self, averages=None):
         self.averages = averages
 
@@ -59,7 +54,7 @@ class Plain:
         parent, residual = regression.parent, regression.residual
         if parent is not None:
             # The bias is a parent that is always 1, which centring parts from others.
-            scale = _taming(regression, parent, self._longest, others=1)
+            scale = _taming(regression, parent, self.usual_rate, others=1)
             add_product(parent, residual, gradient.weights, scratch, keep, scale)
         add_column_sums(residual, gradient.bias, keep, scale)
 
@@ -121,7 +116,7 @@ class Centred(Plain):
             centre = self.averages[regression.network][regression.layer]
             centred = scratch("centred", parent.shape)
             np.subtract(parent, centre, out=centred)
-            scale = _taming(regression, centred, self._longest)
+            scale = _taming(regression, centred, self.usual_rate)
             add_product(centred, residual, gradient.weights, scratch, keep, scale)
             if first:
                 column_mean(centred, out=gradient.shift, times=share)
@@ -142,7 +137,7 @@ class Centred(Plain):
         centre += step.shift
 
 
-def _taming(regression, parent, longest, others=0):
+def _taming(regression, parent, usual_rate, others=0):
     """Return the factor of a residual, below 1 for long parents.
 
     Long in the mean square, to which `others` adds that of what else teaches the units.
@@ -151,26 +146,19 @@ def _taming(regression, parent, longest, others=0):
     they are shorter than 2 over the largest curvature. The parents' mean
     squared length bounds that. Residuals of binary units are bounded, so logistic
     regressions do not diverge; but with very many parents a step saturates units of the
-    recognition network, which then know nothing of what they do not see.
+    recognition network, which then know nothing of what they do not see. (Not where its
+    regression is one with the other network's, of weights that both share.)
     """
     if regression.n_linear_parents:
         largest = _LARGEST_CURVATURE / regression.n_linear_parents
-    elif _may_saturate(regression, longest):
-        largest, others = longest, 0
+    elif regression.network in BOTTOM_UP and not regression.shared:
+        largest, others = _LONGEST_PARENTS / usual_rate, 0
+        if parent.shape[1] <= largest:
+            return 1  # without a look: no column's spread is above one
     else:
         return 1
     curvature = float(np.vdot(parent, parent)) / len(parent) + others
     return largest / max(curvature, largest)
-
-
-def _may_saturate(regression, longest):
-    """Return whether a regression's steps may saturate units, its parents are so many.
-
-    No regression of weights that both networks share: it is one with the other's.
-    """
-    if regression.network not in BOTTOM_UP or regression.shared:
-        return False
-    return regression.parent.shape[1] > longest
 
 
 class Natural(Plain):

@@ -66,8 +66,7 @@ def reweighted_wake(
     for index, (residual, parent) in enumerate(zip(residuals, states[1:], strict=True)):
         information = informations[index] * w if informed else None
         layer = machine.top_down[index]
-        alike = _alike(layer, residual, weight)
-        found = _weighted(layer, index, parent, residual, w, information, alike)
+        found = _weighted(layer, index, parent, residual, w, information, weight)
         yield found
         if index < len(machine.autoregressive):
             # All particles of a row share x, their child and here their parent.
@@ -133,7 +132,7 @@ def _log_joint(machine, states, scratch, weight):
         total = total + layer.units.log_prob(child, logits)
         if layer.units.variance is not None:
             residual = layer.units.residual(child, logits, out=logits)
-            squares = _alike(layer, residual, weight)
+            squares = _alike(residual, weight)
     return total, squares
 
 
@@ -167,10 +166,8 @@ def _particles(machine, x, rng, scratch, n_particles):
     return states, all_logits, log_w
 
 
-def _alike(layer, residual, weight):
-    """Return units' mean squared residual over all particles alike, if they vary."""
-    if layer.units.variance is None:
-        return None
+def _alike(residual, weight):
+    """Return units' mean squared residual over all particles alike."""
     return np.einsum("krj,krj->j", residual, residual) * (weight / len(residual))
 
 
@@ -185,12 +182,12 @@ def _mixed(by_weight, alike):
     return (by_weight + alike) / 2
 
 
-def _weighted(layer, index, parent, residual, w, information, alike):
-    """Return the generative regression of particles with weights w."""
+def _weighted(layer, index, parent, residual, w, information, weight):
+    """Return the generative regression of particles with weights w, `weight` a row."""
     squares = None
-    if alike is not None:
+    if layer.units.variance is not None:
         by_weight = np.einsum("krj,krj,kr->j", residual, residual, w[..., 0])
-        squares = _mixed(by_weight, alike)
+        squares = _mixed(by_weight, _alike(residual, weight))
     residual *= w
     if information is not None:
         information = _flat(information)

@@ -133,12 +133,13 @@ def contrast(machine, x, rng, scratch, weight, *, informed=False):
         echo = layer.units.sample(logits, rng, child.shape, out=echo)
         yield _generative(machine, index, logits, parent, child, weight, informed)
         given = machine, index, echo, parent, weight, scratch, informed
-        for found in _recognition(*given):
-            yield found._replace(shared=found.network == "recognition")
+        yield from _recognition(*given, shared=True)
     yield prior_regression(machine, column_mean(states[-1]), weight * len(x), informed)
 
 
-def _recognition(machine, index, parent, child, weight, scratch, informed):
+def _recognition(
+    machine, index, parent, child, weight, scratch, informed, *, shared=False
+):
     """Yield the regressions of states index + 1 on those below, and beside, them."""
     layer = machine.recognition[index]
     logits = layer.logits(parent, out=scratch(("residual", index), child.shape))
@@ -149,7 +150,7 @@ def _recognition(machine, index, parent, child, weight, scratch, informed):
         information = layer.units.information(child - residual) * weight
     residual *= weight
     rest = residual, None, information
-    yield Regression("recognition", index, parent, *rest)
+    yield Regression("recognition", index, parent, *rest, shared=shared)
     if machine.lateral:
         yield Regression("lateral", index, child, *rest)
 

@@ -192,6 +192,7 @@ class Settings:
         """
         rule = LEARNING_RULES[self.learning_rule]
         direction = DIRECTIONS[self.direction]
+        n_rows = n_rows or rows.n_rows
         return Step(
             state,
             rows,
@@ -199,7 +200,7 @@ class Settings:
             direction=direction(state.averages),
             optimizer=self._optimizer(),
             resample=self._resamples(rows),
-            penalty=self._penalty(rule, state, n_rows or rows.n_rows),
+            penalty=self._penalty(rule, state, n_rows),
             n_rows=n_rows,
         )
 

@@ -230,12 +230,11 @@ class Step:
         """Add the steps of some layers to their parameters."""
         for network, number in keys:
             layer = getattr(self.state.machine, network)[number]
-            has_variance = layer.units.variance is not None
-            step = self.steps.pop((network, number))
-            if has_variance:
+            step, target = self.steps.pop((network, number)), None
+            if layer.units.variance is not None:
                 # With a row of spread one more: what does not vary here may elsewhere.
-                shrunk = (squares * self.n_rows + 1) / (self.n_rows + 1)
-            self.optimizer.apply(layer, step, shrunk if has_variance else None)
+                target = (squares * self.n_rows + 1) / (self.n_rows + 1)
+            self.optimizer.apply(layer, step, target)
 
 
 def _length(index):

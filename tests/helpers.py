@@ -13,6 +13,22 @@ from sklearn_helmholtz._units import Bernoulli, Gaussian
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 3, "random_state": 0}
 
 
+class Callback:
+    """A callback of scikit-learn's that does nothing; tests override its hooks."""
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        pass
+
+
 def stream(seed=0):
     """Return a Stream of draws."""
     return Stream(np.random.Generator(np.random.SFC64(seed)))

@@ -4,7 +4,6 @@ A refusal comes in scikit-learn's words before any fitted attribute changes;
 what is taken gives the result that the table promises.
 """
 
-import itertools
 import pickle
 import re
 import tempfile
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from helpers import binary_rows, parameters
+from oracles import all_states
 from sklearn.utils import check_array
 
 from sklearn_helmholtz import HelmholtzClassifier, HelmholtzMachine
@@ -394,7 +394,7 @@ def scaled(exponent):
 def one_row():
     row = X[:1]
     machine = HelmholtzMachine((3,), max_iter=200, random_state=0).fit(row)
-    others = np.array(list(itertools.product([0.0, 1.0], repeat=9)))
+    others = np.array(all_states(9))
     likeliest = others[machine.exact_log_likelihood(others).argmax()]
     np.testing.assert_array_equal(likeliest, row[0])
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from helpers import binary_rows, parameters
+from helpers import Callback, binary_rows, parameters
 from sklearn.callback import ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
@@ -49,23 +49,15 @@ class Break(Exception):
     """Ends a fit in mid-training."""
 
 
-class BreakAfter:
+class BreakAfter(Callback):
     """Callback that raises at the beginning of an epoch."""
 
     def __init__(self, n_epochs):
         self.n_epochs = n_epochs
 
-    def setup(self, estimator, context):
-        pass
-
-    teardown = setup
-
     def on_fit_task_begin(self, estimator, context):
         if context.task_name == "epoch" and context.task_id == self.n_epochs:
             raise Break
-
-    def on_fit_task_end(self, estimator, context):
-        pass
 
 
 def broken_off(machine, X, path, n_epochs):

@@ -4,7 +4,7 @@ import joblib
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from helpers import binary_rows, parameters
+from helpers import Callback, binary_rows, parameters
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -477,19 +477,10 @@ def test_a_classes_machine_that_is_fitted_anew_knows_nothing_of_the_others():
     assert machine.fit(binary_rows()).visible_ == "bernoulli"
 
 
-class Interrupt:
+class Interrupt(Callback):
     """A callback that is an interrupt after the second epoch of the second fit."""
 
     n_epochs = 0
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
 
     def on_fit_task_end(self, estimator, context):
         Interrupt.n_epochs += context.task_name == "epoch"
@@ -552,7 +543,7 @@ def test_a_checkpoint_of_a_classes_machine_is_one_of_a_machine(tmp_path):
     assert alone.n_iter_ == TINY.max_iter
 
 
-class Names:
+class Names(Callback):
     """A callback that notes the estimator and the name of each task that ends."""
 
     max_propagation_depth = None
@@ -566,9 +557,6 @@ class Names:
 
     def teardown(self, estimator, context):
         self.n_open -= 1
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
 
     def on_fit_task_end(self, estimator, context):
         names = context.source_task_name, context.task_name

@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse as sp
-from helpers import binary_rows, parameters, share_all_work
+from helpers import Callback, binary_rows, parameters, share_all_work
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -27,7 +27,7 @@ from sklearn_helmholtz._watch import Watch
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 5, "random_state": 0}
 
 
-class Hook:
+class Hook(Callback):
     """A callback that calls a function after every epoch."""
 
     def __init__(self, function):
@@ -40,9 +40,6 @@ class Hook:
 
     def teardown(self, estimator, context):
         self.torn_down += 1
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
 
     def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
         if context.task_name == "epoch":
