@@ -123,10 +123,16 @@ class FreeEnergyDisplay:
             If the machine has not been fitted.
 
         ValueError
-            If it has been trained by `partial_fit` alone, which keeps no curve.
+            If there is no curve: it has been trained by `partial_fit` alone, or
+            diverged in its first epoch.
         """
         _check_is_fitted_machine(estimator)
         if not estimator.free_energy_curve_:
+            if not estimator.n_iter_:
+                raise ValueError(
+                    "There is no curve: the fit diverged in its first epoch. Use a "
+                    "smaller learning_rate."
+                )
             raise ValueError(
                 "There is no curve: partial_fit, by which alone this machine has been "
                 "trained, takes no free energies. Keep `-machine.score(X)` after each "

@@ -339,9 +339,10 @@ class Fitting(Settings):
         rows = self._validate(X, reset=first)
         with workers(self.n_jobs) as team:
             state = self._begin(rows) if first else self._last_state()
-            step = self._step(state, self._in_units(rows))
             batch_size = self._number("batch_size")
-            step.n_rows += state.n_steps * batch_size  # and those before, about
+            # About: of the steps before, the sizes are not known.
+            n_rows = min(rows.n_rows, batch_size), batch_size
+            step = self._step(state, self._in_units(rows), *n_rows)
             # A row of a small call counts as much as one of a large one.
             rate = self._rate() * min(1, rows.n_rows / batch_size)
             trainer = epochs(

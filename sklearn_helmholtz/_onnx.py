@@ -50,24 +50,26 @@ def _shape(operator):
         FloatTensorType,
     )
 
-    given = operator.inputs[0].type
-    kind = DoubleTensorType if isinstance(given, DoubleTensorType) else FloatTensorType
-    operator.outputs[0].type = kind(
-        [given.shape[0], operator.raw_operator._n_features_out]
-    )
+    kind = DoubleTensorType if _is_double(operator) else FloatTensorType
+    n_rows = operator.inputs[0].type.shape[0]
+    operator.outputs[0].type = kind([n_rows, operator.raw_operator._n_features_out])
+
+
+def _is_double(operator):
+    """Return whether an input is in double precision, and so the output."""
+    from skl2onnx.common.data_types import DoubleTensorType  # noqa: PLC0415
+
+    return any(isinstance(given.type, DoubleTensorType) for given in operator.inputs)
 
 
 def _convert(scope, operator, container):
     """Add the nodes of a machine's recognition pass."""
-    from skl2onnx.common.data_types import DoubleTensorType  # noqa: PLC0415
-
-    wide = isinstance(operator.inputs[0].type, DoubleTensorType)
-    graph = _Graph(scope, container, np.float64 if wide else np.float32)
+    graph = _Graph(scope, container, np.float64 if _is_double(operator) else np.float32)
     estimator = operator.raw_operator
-    x = operator.inputs[0].full_name
-    if estimator.visible_ == "gaussian":
-        # In double: far from 0 a difference from the mean takes all digits.
-        x = graph.cast(x, np.float64)
+    gaussian = estimator.visible_ == "gaussian"
+    # In double: far from 0 a difference from the mean takes all digits.
+    x = graph.beside(operator.inputs, np.float64 if gaussian else graph.dtype)
+    if gaussian:
         for step, moment in ("Sub", estimator.location_), ("Div", estimator.scale_):
             x = graph.node(step, x, graph.constant(moment, np.float64))
     x = graph.cast(x, graph.dtype)
@@ -101,6 +103,11 @@ class _Graph:
             kind, list(inputs), outputs, name=name, op_version=13, **attributes
         )
         return outputs[0]
+
+    def beside(self, inputs, dtype):
+        """Return inputs side by side, in some precision: a frame has one a column."""
+        parts = [self.cast(given.full_name, dtype) for given in inputs]
+        return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=1)
 
     def cast(self, name, dtype):
         """Return values in some precision, whatever theirs is."""

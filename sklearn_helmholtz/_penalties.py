@@ -34,6 +34,9 @@ _WEIGHTS_A_ROW = 4
 #: rows or more, there are for each. With so many rows a step's pull is small.
 _MOST_STEPS = 8
 _MINIBATCHES_A_STEP = 10
+#: Factor of the pull on the weights of real units, by trial. Their steps are shortened
+#: where parents are many, and the pull is not.
+_PULL_ON_REAL = 0.3
 #: Weights that are worked on at a time, in float64.
 _BLOCK_WEIGHTS = 2**13
 
@@ -82,10 +85,8 @@ def measure(machine, x):
     found = {}
     for number, child in enumerate(states[:-1]):
         layer = machine.top_down[number]
-        if layer.units.variance is not None:
-            continue  # their residuals are scaled by variances that are learned, too
         mean = layer.units.given(child).mean(layer.logits(states[number + 1]))
-        information = layer.units.information(mean)
+        information = layer.units.information(mean) * layer.units.precision
         found["generative", number] = _moments(states[number + 1], information)
         if number < len(machine.autoregressive):
             found["autoregressive", number] = _moments(child, information)
@@ -166,8 +167,11 @@ class Fixed:
     def __init__(self, alpha):
         self.alpha = alpha
 
-    def pull(self, network, number, weights, gradient, gain=1.0):
-        """Subtract strengths times a layer's weights from `gain` times its gradient."""
+    def pull(self, network, number, weights, gradient, gain=1.0, variance=None):
+        """Subtract strengths times a layer's weights from `gain` times its gradient.
+
+        Whatever the variance of the units.
+        """
         if self.alpha:
             alpha = weights.dtype.type(self.alpha * gain)
             for slope, block in row_blocks(gradient, weights):
@@ -211,24 +215,28 @@ class Evidence:
         self.every = _steps_between(n_rows, batch_size)
         self._learned = set()
 
-    def pull(self, network, number, weights, gradient, gain=1.0):
+    def pull(self, network, number, weights, gradient, gain=1.0, variance=None):
         """Subtract (15) of the user guide from `gain` times a layer's gradient.
 
         Times the share, and for `every` steps at once; nothing before the scales have
-        been learned.
+        been learned. On real units it is times their variance, as their gradient is.
         """
         if (network, number) not in self._learned:
             return
         scalar = weights.dtype.type
         factor, widths = self._factor(), self._widths(network, number)
         widths = widths.astype(weights.dtype)
+        factors = scalar(factor * gain)
+        if variance is not None:
+            # No more than for a spread of one, so that it is never above the weight.
+            factors = factors * np.minimum(variance, 1) * scalar(_PULL_ON_REAL)
         blocks = row_blocks(gradient, weights, widths[:, None])
         for slope, block, width in blocks:
             # The precision, see below, times the weights, in few passes.
             pull = np.square(block)
             pull += width
             np.divide(block, pull, out=pull)
-            pull *= scalar(factor * gain)
+            pull *= factors
             slope -= pull
 
     def _factor(self):

@@ -185,10 +185,10 @@ class Settings:
             resample = LEARNING_RULES[self.learning_rule].resamples
         return resample and self.visible_ == "bernoulli" and not is_binary(rows.X)
 
-    def _step(self, state, rows, n_rows=None):
+    def _step(self, state, rows, n_rows=None, n_rows_a_step=0):
         """Return the step that trains a state on rows in the machine's units.
 
-        They may be part of n_rows that there are.
+        They may be part of n_rows that there are, and of as many more for each step.
         """
         rule = LEARNING_RULES[self.learning_rule]
         direction = DIRECTIONS[self.direction]
@@ -202,6 +202,7 @@ class Settings:
             resample=self._resamples(rows),
             penalty=self._penalty(rule, state, n_rows),
             n_rows=n_rows,
+            n_rows_a_step=n_rows_a_step,
         )
 
     def _runner(self, team, step):

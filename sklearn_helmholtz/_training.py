@@ -45,6 +45,9 @@ class Step:
 
     n_rows : int, default=None
         How many rows there are to learn from, these and others; these alone if None.
+
+    n_rows_a_step : int, default=0
+        How many more each step that has been taken stands for.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Step:
         resample,
         penalty,
         n_rows=None,
+        n_rows_a_step=0,
     ):
         self.state = state
         self.rows = rows
@@ -67,6 +71,7 @@ class Step:
         self.resample = resample
         self.penalty = penalty
         self.n_rows = rows.n_rows if n_rows is None else n_rows
+        self.n_rows_a_step = n_rows_a_step
         self.streams = [Stream(generator) for generator in state.generators[1:]]
         self.scratch = [Scratch(state.machine.dtype) for _ in self.streams]
         self.lanes = cache(rule.lanes)
@@ -191,9 +196,11 @@ class Step:
         # Weights that both networks share are pulled once.
         pulled = network != "recognition" or not self.rule.shares_weights
         if pulled and not self.state.n_steps % self.penalty.every:
-            layer = getattr(self.state.machine, network)[number]
-            given = layer.weights, gradient.weights
-            self.penalty.pull(network, number, *given, gain)
+            machine = self.state.machine
+            layers = machine.top_down if network in TOP_DOWN else machine.recognition
+            given = getattr(machine, network)[number].weights, gradient.weights
+            variance = layers[number].units.variance
+            self.penalty.pull(network, number, *given, gain, variance)
         return gradient
 
     def _share(self, gradients):
@@ -228,12 +235,13 @@ class Step:
 
     def _take(self, keys, squares):
         """Add the steps of some layers to their parameters."""
+        n_rows = self.n_rows + self.n_rows_a_step * self.state.n_steps
         for network, number in keys:
             layer = getattr(self.state.machine, network)[number]
             step, target = self.steps.pop((network, number)), None
             if layer.units.variance is not None:
                 # With a row of spread one more: what does not vary here may elsewhere.
-                target = (squares * self.n_rows + 1) / (self.n_rows + 1)
+                target = (squares * n_rows + 1) / (n_rows + 1)
             self.optimizer.apply(layer, step, target)
 
 

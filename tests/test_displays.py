@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.special import expit
 from scipy.stats import chisquare
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
@@ -102,7 +103,16 @@ def test_free_energy_without_validation_has_one_line(machine):
 
 def test_free_energy_is_not_drawn_where_partial_fit_kept_none(X):
     machine = HelmholtzMachine((3,), random_state=0).partial_fit(X)
-    with pytest.raises(ValueError, match="There is no curve"):
+    with pytest.raises(ValueError, match="no curve: partial_fit"):
+        FreeEnergyDisplay.from_estimator(machine)
+
+
+def test_free_energy_is_not_drawn_where_the_first_epoch_diverged(X):
+    settings = {"visible": "gaussian", "learning_rate": 1e6, "batch_size": 2}
+    machine = HelmholtzMachine((3,), max_iter=3, random_state=0, **settings)
+    with pytest.warns(ConvergenceWarning):
+        machine.fit(10 * X)
+    with pytest.raises(ValueError, match="no curve: the fit diverged"):
         FreeEnergyDisplay.from_estimator(machine)
 
 

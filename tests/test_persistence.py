@@ -103,7 +103,9 @@ def run_onnx(model, X):
     session = runtime.InferenceSession(
         held.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    return session.run(None, {session.get_inputs()[0].name: X})
+    names = [given.name for given in session.get_inputs()]
+    columns = {name: X[[name]].to_numpy() for name in names} if len(names) > 1 else None
+    return session.run(None, columns or {names[0]: X})
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -125,6 +127,21 @@ def test_onnx_codes_are_those_of_transform(options, dtype):
     (codes,) = run_onnx(machine, X)
     assert codes.dtype == dtype
     np.testing.assert_allclose(codes, machine.transform(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
+def test_onnx_graphs_with_an_input_a_column_give_what_transform_gives(visible, dtype):
+    pd = pytest.importorskip("pandas")
+    X = np.random.default_rng(0).random((80, 4)).astype(dtype)
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    machine = HelmholtzMachine((7, 3), visible=visible, max_iter=4, random_state=0)
+    pipeline = make_pipeline(machine, LogisticRegression()).fit(frame, X[:, 0] > 0.5)
+    (codes,) = run_onnx(machine, frame)
+    assert codes.dtype == dtype
+    np.testing.assert_allclose(codes, machine.transform(frame), atol=1e-5)
+    labels, _ = run_onnx(pipeline, frame)
+    np.testing.assert_array_equal(labels, pipeline.predict(frame))
 
 
 @pytest.mark.parametrize(("centre", "spread"), [(1e4, 1.0), (1e6, 10.0)])

@@ -462,9 +462,10 @@ def test_one_pass_of_fit_equals_partial_fit(rule):
     np.testing.assert_array_equal(parameters(one), parameters(other))
 
 
+@pytest.mark.parametrize("spread", [1.0, 3.0], ids=["bernoulli", "gaussian"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_partial_fit_in_pieces_equals_partial_fit_at_once(optimizer):
-    X = binary_rows(300)
+def test_partial_fit_in_pieces_equals_partial_fit_at_once(optimizer, spread):
+    X = spread * binary_rows(300)
     start = HelmholtzMachine(batch_size=50, optimizer=optimizer, **SMALL).fit(X)
     whole, pieces = (pickle.loads(pickle.dumps(start)) for _ in range(2))
     whole.partial_fit(X)
