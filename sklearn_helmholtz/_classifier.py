@@ -29,8 +29,10 @@ from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
 from ._start import visible_kind
 
-#: What `estimator=None` stands for.
+#: What `estimator=None` stands for, and what is otherwise with Gaussian units, whose
+#: weights a fixed penalty hardly binds.
 DEFAULTS = {"hidden_layer_sizes": (50, 20), "alpha": 1e-3, "max_iter": 100}
+GAUSSIAN_DEFAULTS = {"alpha": "auto"}
 
 
 class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -47,7 +49,8 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     estimator : HelmholtzMachine or None, default=None
         The machine that is cloned for every class. None takes
         ``HelmholtzMachine((50, 20), alpha=1e-3, max_iter=100)``, for a few
-        hundred rows a class; wider layers want more rows. Pipelines are not
+        hundred rows a class; wider layers want more rows. With Gaussian units
+        it has ``alpha="auto"``. Pipelines are not
         taken: a step fitted anew for every class would measure the classes'
         densities by different rulers. Put the classifier into the pipeline
         instead.
@@ -293,6 +296,8 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _blank(self, start, k):
         """Return an unfitted machine for class k."""
         blank = self._machine()
+        if self.estimator is None and start["visible_"] == "gaussian":
+            blank.set_params(**GAUSSIAN_DEFAULTS)
         if start["_seeds"] is not None:
             blank.set_params(random_state=start["_seeds"][k])
         gaussian = "location_" in start

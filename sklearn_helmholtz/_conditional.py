@@ -1,23 +1,25 @@
 """Filling in: missing visible units given the seen ones, by a Markov chain.
 
 The chain goes on hidden states s and has p(s | seen) as its stationary
-distribution, whatever the recognition network is worth. A step has two moves.
+distribution, whatever the recognition network is worth. A step has three moves.
 
+- Anew: s from p(s | seen) with the missing units summed out, from dreams. Where little
+  is seen many of them will do, which takes the chain from one cluster to another.
 - Local: draw the missing units from p(x | s), which are independent given the
   first hidden layer, then s from p(s | x).
-- Jump: s from p(s | seen) with the missing units summed out, from proposals
-  that do not know the present state.
+- Jump: s from p(s | seen), too, from proposals of the recognition network that do
+  not know the present state.
 
-Either draws s by iterated sampling importance resampling [1]: the present
-state and K - 1 draws from q(. | row) are weighted by target / q, and one of them
-is taken in proportion to its weight. That leaves the target as it is for every
-row that q may be given; the local move gives it the row as it is filled in now,
-the jump one filled in from a fresh dream.
+All of them draw s by iterated sampling importance resampling [1]: the present
+state and K - 1 draws from q(. | row), or from p(s), are weighted by target / proposal,
+and one of them is taken in proportion to its weight. That leaves the target as it is
+for every row that q may be given; the local move gives it the row as it is filled in
+now, the jump one filled in from a fresh dream.
 
 Visible units that see those before them are not independent given s. A particle of the
-jump then has a filling of its own, drawn unit after unit, and the target / proposal is
-p(s) / q(s) times the probability of the seen units given those before them. The
-local move chooses among fillings in the same way.
+first and of the last move then has a filling of its own, drawn unit after unit, and the
+target / proposal is p(s) / q(s), or 1, times the probability of the seen units given
+those before them. The local move chooses among fillings in the same way.
 
 .. [1] C. Andrieu, A. Lee and M. Vihola, "Uniform ergodicity of the iterated
    conditional SMC and geometric ergodicity of particle Gibbs samplers",
@@ -91,6 +93,7 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
         x = np.where(missing, dream, x)
     while True:
         raise_if_unwanted()
+        x, hidden = _anew(machine, x, hidden, missing, rng, n_particles)
         jumped = np.where(missing, _dream(machine, len(x), rng)[0], x)
         x, hidden = _jump(machine, jumped, x, hidden, missing, rng, n_particles)
         if visible.units.factorial:
@@ -142,23 +145,58 @@ def _jump(machine, jumped, x, hidden, missing, rng, n_particles):
     x : ndarray of shape (n_rows, n_features)
         The rows as they are filled in now.
     """
-    fillings = []
+    seen = _Seen(x, missing, rng)
+    log_w, particles = _proposed(machine, jumped, hidden, rng, n_particles, seen)
+    return seen.chosen(log_w, particles)
 
-    def log_prob_of_seen(visible, logits):
+
+def _anew(machine, x, hidden, missing, rng, n_particles):
+    """Return rows and hidden states after such a move whose proposals are dreams."""
+    above, scratch = machine.generative[1:], Scratch(machine.dtype)
+    particles = [
+        drawn.reshape(n_particles, len(x), -1)
+        for drawn in down_pass(above, n_particles * len(x), rng, scratch)
+    ]
+    for drawn, present in zip(particles, hidden, strict=True):
+        drawn[0] = present
+    visible, seen = machine.top_down[0], _Seen(x, missing, rng)
+    log_w = seen(visible, visible.logits_of_particles(particles[0]))
+    return seen.chosen(log_w, particles)
+
+
+class _Seen:
+    """The log-probability of the seen units, the missing ones summed out.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+        The rows as they are filled in now.
+
+    missing : ndarray of bool, shape (n_rows, n_features)
+    rng : Stream
+    """
+
+    def __init__(self, x, missing, rng):
+        self.x, self.missing, self.rng = x, missing, rng
+        self.fillings = []
+
+    def __call__(self, visible, logits):
+        """Return it for particles with these logits, which are used up."""
+        x, missing = self.x, self.missing
         if visible.units.factorial:
             # Any value will do that is the same for all particles.
             np.copyto(logits, x, where=missing)
             return visible.units.log_prob(x, logits)
-        filled = visible.units.fill_in(logits, x, missing, rng)
+        filled = visible.units.fill_in(logits, x, missing, self.rng)
         filled[0] = x
-        fillings.append(filled)
+        self.fillings.append(filled)
         return visible.units.log_prob_of_seen(filled, logits, missing)
 
-    log_w, particles = _proposed(
-        machine, jumped, hidden, rng, n_particles, log_prob_of_seen
-    )
-    found = _chosen(log_w, [*fillings, *particles], rng)
-    return (found[0] if fillings else x), found[len(fillings) :]
+    def chosen(self, log_w, particles):
+        """Return the rows and hidden states of one particle a row, by weight."""
+        n_fillings = len(self.fillings)
+        found = _chosen(log_w, [*self.fillings, *particles], self.rng)
+        return (found[0] if n_fillings else self.x), found[n_fillings:]
 
 
 def _proposed(machine, x, hidden, rng, n_particles, log_prob_of_data=None):

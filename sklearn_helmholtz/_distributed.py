@@ -13,12 +13,13 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from ._atomic import AllOrNothing
 from ._checkpoint import untied
 from ._data import even_part
 from ._fitted import attributes, machine_of
-from ._fitting import DIVERGED, MONITOR_ROWS, Fitting
+from ._fitting import UNDONE, Fitting, spread
 from ._learning_rules import Lane
 from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
@@ -53,8 +54,8 @@ def fit_distributed(machine, X, client) -> Any:
     row of each on average at the least. The weights are those that one computer would
     get from the joint minibatches, to rounding, with the same draws; they depend on the
     number of blocks, but not on the number of workers, nor on workers that die on
-    the way. The first block chooses the visible units and, for Gaussian ones,
-    location and scale.
+    the way. Up to 1,000 rows, spread over all blocks, choose the visible units and, for
+    Gaussian ones, location and scale.
 
     Parameters
     ----------
@@ -127,7 +128,8 @@ def _check(X):
 def _fit(machine, blocks, sizes, client):
     """Fit to blocks, futures of arrays of these numbers of rows."""
     machine._check_parameters()
-    first = machine._validate(blocks[0].result(), reset=True)
+    places = _spread_over(sizes)
+    first = machine._validate(_rows_of(blocks, places, client), reset=True)
     with workers(1):
         state = machine._begin(first)
     seed = int(state.generators[0].integers(2**31))
@@ -139,7 +141,7 @@ def _fit(machine, blocks, sizes, client):
     n_epochs = machine._n_epochs(sum(sizes))
     for epoch in range(n_epochs):
         if step.penalty.learns and epoch:
-            futures = _of_some_rows(_measured, machine, state, blocks, client)
+            futures = _of_some_rows(_measured, machine, state, blocks, places, client)
             step.penalty.learn(state.machine, _tree(client, futures, pooled).result())
         for number in range(n_steps):
             parts = [even_part(size, number, n_steps) for size in sizes]
@@ -148,8 +150,35 @@ def _fit(machine, blocks, sizes, client):
             done = (epoch + number / n_steps) / n_epochs
             _learn(step, sums, initial * schedule(done, epoch))
         machine._publish(attributes(state))
-        _append_free_energy(machine, state, blocks, client)
+        _append_free_energy(machine, state, blocks, places, client)
     machine.n_iter_ = n_epochs
+
+
+def _spread_over(sizes):
+    """Return up to 1,000 positions spread over blocks of these sizes, by block."""
+    stops = np.cumsum(sizes)
+    positions = spread(stops[-1])
+    parts = np.split(positions, np.searchsorted(positions, stops[:-1]))
+    return [part - stop + size for part, stop, size in zip(parts, stops, sizes, strict=True)]
+
+
+def _rows_of(blocks, places, client):
+    """Return the rows of blocks at some places, one block after another."""
+    parts = client.gather(_submit(_taken, (), blocks, places, client))
+    return sp.vstack(parts, "csr") if sp.issparse(parts[0]) else np.concatenate(parts)
+
+
+def _submit(function, given, blocks, places, client):
+    """Return the futures of a function of what is given, a block, and places in it."""
+    return [
+        client.submit(function, *given, X, place, pure=False)
+        for X, place in zip(blocks, places, strict=True)
+        if len(place)
+    ]
+
+
+def _taken(X, place):
+    return X[place]
 
 
 def _minibatch(machine, state, blocks, parts, key, client):
@@ -265,31 +294,27 @@ def _learn(step, sums, rate):
     step.update(mean.squares, rate)
 
 
-def _append_free_energy(machine, state, blocks, client):
-    """Append the free energy over some rows of every block to the curve."""
+def _append_free_energy(machine, state, blocks, places, client):
+    """Append the free energy over the rows of blocks at some places to the curve."""
     if not state.is_sound():
-        raise ValueError(DIVERGED)
-    futures = _of_some_rows(_energies, machine, state, blocks, client)
+        raise ValueError(UNDONE)
+    futures = _of_some_rows(_energies, machine, state, blocks, places, client)
     energy = -float(np.concatenate(client.gather(futures)).mean())
     machine.free_energy_curve_ = [*machine.free_energy_curve_, energy]
 
 
-def _of_some_rows(function, machine, state, blocks, client):
-    """Return the futures of a function of the present machine and a block's first rows.
-
-    As many rows of all blocks together as :class:`HelmholtzMachine.fit` monitors.
-    """
+def _of_some_rows(function, machine, state, blocks, places, client):
+    """Return the futures of a function of the present machine and rows of blocks."""
     present = client.submit(_same, _present(machine, state), pure=False)
-    n_rows = max(1, MONITOR_ROWS // len(blocks))
-    return [client.submit(function, present, X, n_rows, pure=False) for X in blocks]
+    return _submit(function, (present,), blocks, places, client)
 
 
-def _energies(machine, X, n_rows):
+def _energies(machine, X, place):
     # By one particle, as fit's curve is.
-    return machine.set_params(n_jobs=1, n_score_samples=1).score_samples(X[:n_rows])
+    return machine.set_params(n_jobs=1, n_score_samples=1).score_samples(X[place])
 
 
-def _measured(machine, X, n_rows):
-    rows = machine._in_units(machine._validate(X[:n_rows], reset=False))
+def _measured(machine, X, place):
+    rows = machine._in_units(machine._validate(X[place], reset=False))
     with workers(1):
         return measure(machine_of(machine), rows.take(slice(0, rows.n_rows)))

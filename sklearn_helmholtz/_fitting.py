@@ -39,6 +39,11 @@ DIVERGED = (
     "learning_rate."
 )
 
+UNDONE = (
+    "The parameters diverged, and the call is undone. Use a smaller learning_rate, and "
+    "look for rows far from the others."
+)
+
 #: Rows that the training free energy is taken over, spread over the data.
 MONITOR_ROWS = 1000
 
@@ -264,11 +269,12 @@ class Fitting(Settings):
     def _train(self, watch, rows, kept_back, team, context, hooks, snapshot):
         """Run epochs until all are done, or the watch or a callback says stop."""
         step = self._step(watch.state, self._in_units(rows))
-        monitored = step.rows.subset(_spread(step.rows.n_rows))
+        monitored = step.rows.subset(spread(step.rows.n_rows))
         evaluate = self._evaluator(step, monitored, kept_back, team)
         rate = self._rate(step.rows.n_rows)
         schedule = SCHEDULES[self.learning_rate_schedule]
         first = watch.n_epochs
+        step.begin()
         trainer = epochs(
             step,
             n_epochs=watch.most_epochs,
@@ -344,7 +350,9 @@ class Fitting(Settings):
             n_rows = min(rows.n_rows, batch_size), batch_size
             step = self._step(state, self._in_units(rows), *n_rows)
             # A row of a small call counts as much as one of a large one.
-            rate = self._rate() * min(1, rows.n_rows / batch_size)
+            part = min(1, rows.n_rows / batch_size)
+            rate = self._rate() * part
+            step.begin(part)
             trainer = epochs(
                 step,
                 n_epochs=1,
@@ -355,10 +363,7 @@ class Fitting(Settings):
             )
             next(trainer)
         if not state.is_sound():
-            raise ValueError(
-                "The parameters diverged, and the call is undone. Use a smaller "
-                "learning_rate."
-            )
+            raise ValueError(UNDONE)
         self._publish(attributes(state) | {"n_iter_": self.n_iter_ + 1})
 
     def _begin(self, rows):
@@ -421,7 +426,7 @@ def _fingerprint(X):
 
     Of their values: it does not matter what holds them.
     """
-    part = sp.csr_array(X[_spread(X.shape[0])])
+    part = sp.csr_array(X[spread(X.shape[0])])
     part.eliminate_zeros()
     indices = (array.astype(np.int64) for array in (part.indptr, part.indices))
     return joblib.hash((X.shape, *indices, part.data))
@@ -435,6 +440,6 @@ def _part_of(X, rows):
     return rows.X[rows.positions]
 
 
-def _spread(n_rows):
-    """Return up to 1,000 positions spread over n_rows."""
+def spread(n_rows):
+    """Return up to 1,000 positions spread over n_rows, in their order."""
     return np.linspace(0, n_rows - 1, min(n_rows, MONITOR_ROWS)).astype(int)

@@ -28,6 +28,9 @@ def _blocks(gradient, *memories):
 class Optimizer:
     """How a step reaches the parameters, whatever it was made by."""
 
+    def begin(self, state, part):
+        """Get ready for steps that are `part` of a whole one, on fewer rows."""
+
     @staticmethod
     def apply(layer, step, squares):
         """Add a step to a layer's parameters, and move its variance, if it has one.
@@ -68,7 +71,19 @@ class SGD(Optimizer):
 
     def initial_state(self, layer):
         """Return the optimiser's memory for one layer's parameters."""
-        return {"velocity": [np.zeros_like(layer.weights), np.zeros_like(layer.bias)]}
+        zeros = [np.zeros_like(layer.weights), np.zeros_like(layer.bias)]
+        return {"velocity": zeros, "part": 1.0}
+
+    def begin(self, state, part):
+        """Get ready for steps that are `part` of a whole one.
+
+        The velocity of longer ones is cut to that: it would take the parameters on as
+        far as ten whole steps, and what these few rows say would not stop it.
+        """
+        if part < state["part"]:
+            for velocity in state["velocity"]:
+                velocity *= part / state["part"]
+        state["part"] = part
 
     def running(self, gradient, state):
         """Return the gradient with the velocity's arrays: what goes in is a step."""

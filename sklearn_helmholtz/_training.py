@@ -90,6 +90,12 @@ class Step:
             and not rule.shares_weights
         )
 
+    def begin(self, part=1.0):
+        """Get ready for steps that are `part` of a whole one, by their rates."""
+        for layers in self.state.memory.values():
+            for memory in layers:
+                self.optimizer.begin(memory, part)
+
     def __call__(self, index, rate, run):
         """Learn from the rows at `index` with a learning rate."""
         for number, seen in enumerate(self.touched):
