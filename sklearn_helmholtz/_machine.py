@@ -161,8 +161,9 @@ class HelmholtzMachine(
         the choice where rows are few. A new machine's first epoch is without priors.
         "auto" is that at part of its strength, w / (w + 4 n) for w generative
         weights and n rows; for contrastive divergence, where "evidence" is
-        refused, it is 3e-4. :meth:`partial_fit`, which does not know how many
-        rows there will be, and Gaussian visible units do without priors.
+        refused, it is 3e-4. The weights of Gaussian visible units are drawn by
+        0.3 of either. :meth:`partial_fit`, which does not know how many rows
+        there will be, does without priors.
 
     initial_activity : float, default=0.1
         Probability of a hidden unit to be on at the start of training, in
@@ -508,7 +509,7 @@ class HelmholtzMachine(
 
         The rows are taken as they come, up to `batch_size` at a time, with a
         constant learning rate; a call of fewer rows takes a step that is shorter in
-        proportion. The first call chooses the visible units and, for Gaussian ones,
+        proportion. Calls of few and of many rows may alternate. The first call chooses the visible units and, for Gaussian ones,
         sets location and scale: it should have rows enough to tell them.
 
         The rate is that with which `fit` begins, not what it has fallen to: a machine
@@ -848,9 +849,9 @@ class HelmholtzMachine(
         """Fill in missing values given the seen ones, by a Markov chain.
 
         The chain's stationary distribution is the model's p(missing | seen),
-        whatever the recognition network is worth: it proposes hidden states,
-        and a resampling among the present ones and those proposed makes up for
-        what it gets wrong [8]_. A row given several times gets independent
+        whatever the recognition network is worth: it proposes hidden states, as
+        do dreams, and a resampling among the present ones and those proposed makes
+        up for what is wrong with them [8]_. A row given several times gets independent
         draws: multiple imputation. Bernoulli units draw 0 or 1, also where the
         training data was grey.
 

@@ -93,6 +93,25 @@ def test_from_dreams_the_chain_reaches_the_conditional(kind):
     assert p_value(drawn, missing_table(plain(machine))) > LEVEL
 
 
+@pytest.mark.parametrize("kind", [{}, {"autoregressive": True}], ids=str)
+def test_in_few_steps_the_chain_goes_from_one_cluster_to_the_other(kind):
+    """Recognition is certain of a row's cluster, so that it never proposes the other."""
+    machine = random_machine([4, 1], scale=0.3, **kind)
+    down, up = machine.generative[0], machine.recognition[0]
+    down.weights[:], down.bias[:] = 12.0, -6.0
+    up.weights[:], up.bias[:] = 10.0, -20.0
+    rows, missing = tiled()
+    missing[:] = True
+    start = [np.ones((N_CHAINS, 1))]
+    chain = completions(machine, rows, missing, stream(5), 6, hidden=start)
+    for _ in range(6):
+        drawn, _ = next(chain)
+    top = machine.generative[1].bias.item()
+    expected = N_CHAINS / (1 + np.exp([top, -top]))
+    on = (drawn.mean(axis=1) > 0.5).sum()
+    assert chisquare([N_CHAINS - on, on], expected).pvalue > LEVEL
+
+
 def test_without_resampling_it_does_not():
     """The power of the tests above."""
     machine = random_machine([4, 3, 2], seed=3, scale=1.5)

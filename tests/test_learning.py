@@ -137,6 +137,24 @@ def test_few_rows_at_a_time_teach_as_much_as_minibatches_do(n_rows):
     assert score(n_rows) > score(100) - 0.5
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_calls_of_few_rows_among_calls_of_many_do_no_harm(seed):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, 3, (3, 8))
+
+    def score(sizes):
+        machine = HelmholtzMachine((50, 20), random_state=seed).partial_fit(rows(500))
+        for size in sizes:
+            machine.partial_fit(rows(size))
+        return machine.score(rows(500))
+
+    def rows(size):
+        return centres[rng.integers(0, 3, size)] + rng.normal(size=(size, 8))
+
+    # On the velocity of whole steps, rows between them would go hundreds of nats astray.
+    assert score([100, *[1] * 10] * 60) > score([100] * 60) - 3
+
+
 def test_lateral_connections_tighten_the_bound():
     # Strokes explain each other away: independent units cannot say so.
     X = (load_digits().data >= 8).astype(np.float32)

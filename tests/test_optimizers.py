@@ -31,6 +31,19 @@ def test_sgd_is_heavy_ball_momentum(sizes):
 
 
 @SIZES
+def test_parts_of_steps_do_not_go_on_with_the_velocity_of_whole_ones(sizes):
+    layer, optimizer = random_machine(sizes).generative[0], SGD(0.9)
+    state = optimizer.initial_state(layer)
+    for velocity in state["velocity"]:
+        velocity += 1
+    # Longer steps again leave it as it is: what few rows say is not made large.
+    for part, expected in ((0.5, 0.5), (0.1, 0.1), (0.1, 0.1), (1.0, 0.1), (0.5, 0.05)):
+        optimizer.begin(state, part)
+        for velocity in state["velocity"]:
+            np.testing.assert_allclose(velocity, expected)
+
+
+@SIZES
 def test_regressions_added_to_the_velocity_make_the_same_step(sizes):
     layer = random_machine(sizes).generative[0]
     optimizer, rate, scratch = SGD(0.9), 0.3, Scratch(float)

@@ -126,10 +126,15 @@ def test_moments_of_blocks_add_up_in_one_order(n_jobs, monkeypatch):
             np.testing.assert_array_equal(mine, theirs)
 
 
-def test_gaussian_visible_units_are_left_without_priors():
-    machine = random_machine((4, 3, 2), gaussian=True)
+@pytest.mark.parametrize("autoregressive", [False, True])
+def test_real_units_information_is_one_over_their_variance(autoregressive):
+    machine = random_machine((4, 3, 2), gaussian=True, autoregressive=autoregressive)
     x = np.random.default_rng(0).normal(size=(10, 4))
-    assert measure(machine, x).keys() == {("generative", 1)}
+    found = measure(machine, x)
+    for key in [("generative", 0)] + [("autoregressive", 0)] * autoregressive:
+        information, _ = found[key].curvature()
+        expected = 1 / machine.generative[0].units.variance
+        np.testing.assert_allclose(information, expected)
 
 
 # ------------------------------------------------------------------- what it does
@@ -153,6 +158,43 @@ def test_the_pull_on_a_row_is_the_priors_over_the_rows(key):
     prior = precision(np.square(layer.weights), scales)
     expected = -0.5 / 40 * prior * layer.weights
     np.testing.assert_allclose(gradient, expected)
+
+
+def test_the_pull_on_real_units_is_in_their_variance():
+    """As their gradient is; no more than for a spread of one, and by part."""
+    machine = random_machine((5, 3), gaussian=True)
+    x, weights = np.random.default_rng(0).normal(size=(20, 5)), np.ones((3, 5))
+    penalty = learned(machine, x)
+    variance = np.array([0.01, 0.25, 0.5, 1.0, 4.0])
+    pulls = []
+    for given in (None, variance):
+        gradient = np.zeros_like(weights)
+        penalty.pull("generative", 0, weights, gradient, variance=given)
+        pulls.append(gradient)
+    expected = 0.3 * np.minimum(variance, 1) * pulls[0]
+    np.testing.assert_allclose(pulls[1], expected)
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+def test_training_tells_penalties_the_variance_of_the_units_that_weights_teach(
+    gaussian, monkeypatch
+):
+    seen = {}
+
+    def pull(self, network, number, weights, gradient, gain, variance):
+        seen[network, number] = variance
+
+    monkeypatch.setattr(Fixed, "pull", pull)
+    settings = {"lateral": True, "autoregressive": True, "alpha": 0.1, "max_iter": 1}
+    X = np.random.default_rng(0).random((30, 5)) + gaussian
+    machine = HelmholtzMachine((4, 3), random_state=0, **settings).fit(X)
+    real = {("generative", 0), ("autoregressive", 0)}
+    assert real < seen.keys()
+    for key, variance in seen.items():
+        if gaussian and key in real:
+            assert variance is machine_of(machine).generative[0].units.variance
+        else:
+            assert variance is None
 
 
 def test_the_pull_is_at_most_the_weight():
@@ -222,6 +264,18 @@ def test_coins_teach_evidence_that_there_is_nothing_to_learn():
         scores[alpha] = machine.fit(train).log_likelihood(test, 100).mean()
     assert scores[0.0] < -23
     assert min(scores["auto"], scores["evidence"]) > -21.5
+
+
+def test_normal_columns_teach_evidence_that_there_is_nothing_to_learn():
+    """Held-out rows of 30 columns cost 42.6 nats."""
+    rows = np.random.default_rng(0).normal(size=(1080, 30))
+    train, test = rows[:80], rows[80:]
+    scores = {}
+    for alpha in (0.0, "auto", "evidence"):
+        machine = HelmholtzMachine((100, 20), alpha=alpha, max_iter=150, random_state=0)
+        scores[alpha] = machine.fit(train).log_likelihood(test, 50).mean()
+    assert scores[0.0] < -55
+    assert min(scores["auto"], scores["evidence"]) > -47
 
 
 def test_evidence_leaves_what_rows_are_sure_of():
