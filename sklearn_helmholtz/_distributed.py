@@ -159,7 +159,9 @@ def _spread_over(sizes):
     stops = np.cumsum(sizes)
     positions = spread(stops[-1])
     parts = np.split(positions, np.searchsorted(positions, stops[:-1]))
-    return [part - stop + size for part, stop, size in zip(parts, stops, sizes, strict=True)]
+    return [
+        part - stop + size for part, stop, size in zip(parts, stops, sizes, strict=True)
+    ]
 
 
 def _rows_of(blocks, places, client):

@@ -263,7 +263,8 @@ class HelmholtzMachine(
         of ``(X - location_) / scale_``. Only for Gaussian units.
 
     scale_ : ndarray of shape (n_features,)
-        Spread of the first data seen. Only for Gaussian units.
+        Standard deviation of the first data seen, 1 or more where a column is constant
+        but for rounding. Only for Gaussian units.
 
     variance_ : ndarray of shape (n_features,)
         Learned variances of ``(X - location_) / scale_``. Only for Gaussian
@@ -509,8 +510,9 @@ class HelmholtzMachine(
 
         The rows are taken as they come, up to `batch_size` at a time, with a
         constant learning rate; a call of fewer rows takes a step that is shorter in
-        proportion. Calls of few and of many rows may alternate. The first call chooses the visible units and, for Gaussian ones,
-        sets location and scale: it should have rows enough to tell them.
+        proportion, and calls of few and of many rows may alternate. The first call
+        chooses the visible units and, for Gaussian ones, sets location and scale: it
+        should have rows enough to tell them.
 
         The rate is that with which `fit` begins, not what it has fallen to: a machine
         follows rows of another kind soon, but rows like those it was fitted to leave

@@ -95,7 +95,7 @@ def test_from_dreams_the_chain_reaches_the_conditional(kind):
 
 @pytest.mark.parametrize("kind", [{}, {"autoregressive": True}], ids=str)
 def test_in_few_steps_the_chain_goes_from_one_cluster_to_the_other(kind):
-    """Recognition is certain of a row's cluster, so that it never proposes the other."""
+    """Recognition is certain of a row's cluster, and never proposes the other."""
     machine = random_machine([4, 1], scale=0.3, **kind)
     down, up = machine.generative[0], machine.recognition[0]
     down.weights[:], down.bias[:] = 12.0, -6.0

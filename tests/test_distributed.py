@@ -222,7 +222,9 @@ def test_the_free_energy_goes_down_and_the_machine_goes_on_alone(client):
 @pytest.mark.parametrize("make", [np.asarray, sp.csr_array])
 def test_all_blocks_choose_location_and_scale(client, make):
     X = np.sort(np.random.default_rng(0).normal(size=(180, 3)), axis=0)
-    blocks = da.concatenate([da.from_array(make(part)) for part in np.split(X, [2, 90])])
+    blocks = da.concatenate(
+        [da.from_array(make(part)) for part in np.split(X, [2, 90])]
+    )
     there = fit_distributed(clone(TINY), blocks, client)
     here = clone(TINY).fit(X)
     np.testing.assert_allclose(there.location_, here.location_, atol=1e-12)

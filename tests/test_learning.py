@@ -151,7 +151,7 @@ def test_calls_of_few_rows_among_calls_of_many_do_no_harm(seed):
     def rows(size):
         return centres[rng.integers(0, 3, size)] + rng.normal(size=(size, 8))
 
-    # On the velocity of whole steps, rows between them would go hundreds of nats astray.
+    # On whole steps' velocity, rows between them would go hundreds of nats astray.
     assert score([100, *[1] * 10] * 60) > score([100] * 60) - 3
 
 
