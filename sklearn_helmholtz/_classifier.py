@@ -50,10 +50,9 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         The machine that is cloned for every class. None takes
         ``HelmholtzMachine((50, 20), alpha=1e-3, max_iter=100)``, for a few
         hundred rows a class; wider layers want more rows. With Gaussian units
-        it has ``alpha="auto"``. Pipelines are not
-        taken: a step fitted anew for every class would measure the classes'
-        densities by different rulers. Put the classifier into the pipeline
-        instead.
+        it has ``alpha="auto"``. Pipelines are not taken: a step fitted anew for
+        every class would measure the classes' densities by different rulers. Put
+        the classifier into the pipeline instead.
 
     priors : {"uniform"}, array-like of shape (n_classes,) or None, default=None
         Prior probabilities of the classes, in the order of `classes_`; they
