@@ -31,6 +31,9 @@ class Optimizer:
     def begin(self, state, part):
         """Get ready for steps that are `part` of a whole one, on fewer rows."""
 
+    def forget(self, state):
+        """Forget where steps have been going, if they go on there."""
+
     @staticmethod
     def apply(layer, step, squares):
         """Add a step to a layer's parameters, and move its variance, if it has one.
@@ -84,6 +87,11 @@ class SGD(Optimizer):
             for velocity in state["velocity"]:
                 velocity *= part / state["part"]
         state["part"] = part
+
+    def forget(self, state):
+        """Stand still."""
+        for velocity in state["velocity"]:
+            velocity.fill(0)
 
     def running(self, gradient, state):
         """Return the gradient with the velocity's arrays: what goes in is a step."""

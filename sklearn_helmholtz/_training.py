@@ -17,6 +17,8 @@ from ._random import Stream, draw_from_means
 
 #: Size of a layer, in bytes, from which on two threads add the steps sooner than one.
 _LARGE_LAYER = 2**20
+#: How many times their variances real units' squared residuals are where rows surprise.
+_SURPRISE = 2.0
 
 
 class Step:
@@ -92,9 +94,12 @@ class Step:
 
     def begin(self, part=1.0):
         """Get ready for steps that are `part` of a whole one, by their rates."""
-        for layers in self.state.memory.values():
-            for memory in layers:
-                self.optimizer.begin(memory, part)
+        for memory in self._memories():
+            self.optimizer.begin(memory, part)
+
+    def _memories(self):
+        """Return what the optimiser remembers of each layer."""
+        return [memory for layers in self.state.memory.values() for memory in layers]
 
     def __call__(self, index, rate, run):
         """Learn from the rows at `index` with a learning rate."""
@@ -132,8 +137,23 @@ class Step:
             self._share(gradients)
         for key, gradient in gradients.items():
             self._prepare(key, gradient, rate / gain)
+        surprised = self._is_surprised(squares)
         self._take_rest(squares, run)
+        if surprised:
+            for memory in self._memories():
+                self.optimizer.forget(memory)
         self.state.n_steps += 1
+
+    def _is_surprised(self, squares):
+        """Return whether real units are much further from their means than usual.
+
+        After a sudden change of the rows, say. With momentum, steps as long as their
+        residuals then ask for overshoot, ever further.
+        """
+        variance = self.state.machine.generative[0].units.variance
+        if variance is None:
+            return False
+        return bool(np.sum(squares) > _SURPRISE * variance.sum())
 
     def collect(self, number, lane, index, rate):
         """Fill touched[number] from a lane; return its squared residuals, or 0."""

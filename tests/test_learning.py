@@ -155,6 +155,23 @@ def test_calls_of_few_rows_among_calls_of_many_do_no_harm(seed):
     assert score([100, *[1] * 10] * 60) > score([100] * 60) - 3
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_sudden_shift_of_all_columns_is_got_over(seed):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, 3, (3, 8))
+    machine = HelmholtzMachine((50, 20), random_state=seed)
+
+    def rows(size):
+        return centres[rng.integers(0, 3, size)] + rng.normal(size=(size, 8))
+
+    for number in range(250):
+        machine.partial_fit(rows(100) + (number >= 100) * 20)
+    # Independent columns have -17 to -20. With momentum kept it ends in an error, or at
+    # -20 to -500.
+    assert machine.score(rows(500) + 20) > -20
+    assert machine.variance_.max() < 10
+
+
 def test_lateral_connections_tighten_the_bound():
     # Strokes explain each other away: independent units cannot say so.
     X = (load_digits().data >= 8).astype(np.float32)

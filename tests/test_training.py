@@ -453,6 +453,20 @@ def test_weights_depend_on_the_seed_and_not_on_the_threads(rule, dtype, monkeypa
     assert not np.array_equal(parameters(other), parameters(fits[0]))
 
 
+@pytest.mark.parametrize("far", [1.0, 100.0])
+def test_momentum_ends_where_rows_surprise(far):
+    X = np.random.default_rng(0).normal(size=(60, 5))
+    machine = HelmholtzMachine(**SMALL).partial_fit(X).partial_fit(far * X)
+    velocities = [
+        velocity
+        for layers in machine._memory.values()
+        for memory in layers
+        for velocity in memory["velocity"]
+        if velocity.size
+    ]
+    assert all(velocity.any() == (far == 1) for velocity in velocities)
+
+
 @pytest.mark.parametrize("rule", LEARNING_RULES)
 def test_one_pass_of_fit_equals_partial_fit(rule):
     X = binary_rows()
