@@ -6,7 +6,8 @@ blocks alone; and the optimiser's step is taken by the caller. A block's draws
 are a function of (seed, epoch, step, block), and all that a task needs is in
 its arguments: a task that is run again, as its worker died, gives the same.
 
-Dask is never imported: its client and arrays arrive as arguments.
+Dask is never imported: its client and arrays arrive as arguments. A little longer than
+most modules here, as what workers run belongs beside what calls it.
 """
 
 import math

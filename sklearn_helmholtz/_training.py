@@ -1,7 +1,8 @@
 """Training: minibatches through lanes of phases, epoch after epoch.
 
 The only loop on one computer. Which regressions a phase has, what direction they give
-and how an optimiser goes there arrive as arguments.
+and how an optimiser goes there arrive as arguments. A little longer than most modules
+here, as a step is one thing.
 """
 
 import math
