@@ -35,7 +35,7 @@ class Optimizer:
         """Forget where steps have been going, if they go on there."""
 
     @staticmethod
-    def apply(layer, step, squares):
+    def apply(layer, step, squares, part=1.0):
         """Add a step to a layer's parameters, and move its variance, if it has one.
 
         Parameters
@@ -44,13 +44,17 @@ class Optimizer:
         step : Gradient
         squares : ndarray of shape (n_units,) or None
             The minibatch's mean squared residual.
+
+        part : float, default=1.0
+            What part of a whole minibatch there is: one row must not move a variance
+            as far as a hundred do.
         """
         np.add(layer.weights, step.weights, out=layer.weights)
         np.add(layer.bias, step.bias, out=layer.bias)
         if squares is not None:
             variance = layer.units.variance
             scalar = variance.dtype.type
-            variance += scalar(_VARIANCE_RATE) * (squares - variance)
+            variance += scalar(_VARIANCE_RATE * part) * (squares - variance)
             np.maximum(variance, scalar(_VARIANCE_FLOOR), out=variance)
 
 

@@ -75,6 +75,7 @@ class Step:
         self.penalty = penalty
         self.n_rows = rows.n_rows if n_rows is None else n_rows
         self.n_rows_a_step = n_rows_a_step
+        self.part = 1.0
         self.streams = [Stream(generator) for generator in state.generators[1:]]
         self.scratch = [Scratch(state.machine.dtype) for _ in self.streams]
         self.lanes = cache(rule.lanes)
@@ -95,6 +96,7 @@ class Step:
 
     def begin(self, part=1.0):
         """Get ready for steps that are `part` of a whole one, by their rates."""
+        self.part = part
         for memory in self._memories():
             self.optimizer.begin(memory, part)
 
@@ -269,7 +271,7 @@ class Step:
             if layer.units.variance is not None:
                 # With a row of spread one more: what does not vary here may elsewhere.
                 target = (squares * n_rows + 1) / (n_rows + 1)
-            self.optimizer.apply(layer, step, target)
+            self.optimizer.apply(layer, step, target, self.part)
 
 
 def _length(index):

@@ -156,6 +156,18 @@ def test_calls_of_few_rows_among_calls_of_many_do_no_harm(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_rows_one_at_a_time_do_not_make_variances_forget_what_is_rare(seed):
+    rng = np.random.default_rng(seed)
+    X = (rng.random((4000, 10)) < 0.02) * rng.normal(0, 2, (4000, 10))
+    machine = HelmholtzMachine((20,), max_iter=30, random_state=seed).fit(X[:2000])
+    before = machine.score(X[3000:])
+    for row in X[2000:3000]:
+        machine.partial_fit(row[None])
+    # With variances that a row moves as far as a hundred do, up to ten nats less.
+    assert machine.score(X[3000:]) > before - 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_sudden_shift_of_all_columns_is_got_over(seed):
     rng = np.random.default_rng(seed)
     centres = rng.normal(0, 3, (3, 8))

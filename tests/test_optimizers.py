@@ -83,6 +83,14 @@ def test_adam_is_algorithm_1(sizes):
         np.testing.assert_allclose(step.bias, expected[0])
 
 
+@pytest.mark.parametrize("part", [1.0, 0.01])
+def test_a_part_of_a_minibatch_moves_a_variance_by_that_part(part):
+    layer = Layer(np.zeros((2, 1)), np.zeros(1), Gaussian(np.ones(1)))
+    step = Gradient(np.zeros((2, 1)), np.zeros(1), np.zeros(2))
+    SGD.apply(layer, step, np.array([5.0]), part)
+    np.testing.assert_allclose(layer.units.variance, 1 + 0.05 * part * 4)
+
+
 def test_apply_adds_the_step_and_moves_the_variance_between_its_bounds():
     units = Gaussian(np.array([1.0, 1.0, 1e-6]))
     layer = Layer(np.ones((5, 3)), np.ones(3), units)
