@@ -29,10 +29,10 @@ from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
 from ._start import visible_kind
 
-#: What `estimator=None` stands for, and what is otherwise with Gaussian units, whose
-#: weights a fixed penalty hardly binds.
+#: What `estimator=None` stands for, and what is otherwise with Gaussian units, which
+#: overfit more where columns are many.
 DEFAULTS = {"hidden_layer_sizes": (50, 20), "alpha": 1e-3, "max_iter": 100}
-GAUSSIAN_DEFAULTS = {"alpha": "auto"}
+GAUSSIAN_DEFAULTS = {"alpha": 0.03}
 
 
 class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -50,7 +50,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         The machine that is cloned for every class. None takes
         ``HelmholtzMachine((50, 20), alpha=1e-3, max_iter=100)``, for a few
         hundred rows a class; wider layers want more rows. With Gaussian units
-        it has ``alpha="auto"``. Pipelines are not taken: a step fitted anew for
+        it has ``alpha=0.03``. Pipelines are not taken: a step fitted anew for
         every class would measure the classes' densities by different rulers. Put
         the classifier into the pipeline instead.
 

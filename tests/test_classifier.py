@@ -519,6 +519,18 @@ def test_no_estimator_stands_for_the_documented_machine():
     assert HelmholtzClassifier()._machine().get_params() == expected
 
 
+@pytest.mark.parametrize("given", [None, HelmholtzMachine((3,), alpha=0.5, max_iter=1)])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_without_an_estimator_gaussian_machines_have_a_stronger_penalty(given, method):
+    X, y = binary_rows(40), np.arange(40) % 2
+    for spread, alpha in ((1, 1e-3), (3, 0.03)):
+        classifier = HelmholtzClassifier(given)
+        more = {"classes": [0, 1]} if method == "partial_fit" else {}
+        getattr(classifier, method)(spread * X, y, **more)
+        found = {machine.alpha for machine in classifier.estimators_}
+        assert found == {alpha if given is None else 0.5}
+
+
 def test_masked_labels_are_refused():
     X, y = binary_classes()
     with pytest.raises(ValueError, match="y is a masked array"):
