@@ -51,12 +51,16 @@ class Moments(NamedTuple):
     parent_square : ndarray of shape (n_parents,)
     information : ndarray of shape (n_units,)
         Of each unit, the Fisher information of its logit.
+
+    mean : ndarray of shape (n_units,)
+        What the units are expected to be.
     """
 
     n_rows: int
     parent: np.ndarray
     parent_square: np.ndarray
     information: np.ndarray
+    mean: np.ndarray
 
     def curvature(self):
         """Return E[information] and the variance of the parents, whose product it is.
@@ -87,9 +91,10 @@ def measure(machine, x):
         layer = machine.top_down[number]
         mean = layer.units.given(child).mean(layer.logits(states[number + 1]))
         information = layer.units.information(mean) * layer.units.precision
-        found["generative", number] = _moments(states[number + 1], information)
+        units = information, mean
+        found["generative", number] = _moments(states[number + 1], *units)
         if number < len(machine.autoregressive):
-            found["autoregressive", number] = _moments(child, information)
+            found["autoregressive", number] = _moments(child, *units)
     return found
 
 
@@ -116,11 +121,11 @@ def measure_rows(machine, rows, team, block_rows):
     return reduce(pooled, (found[part.start] for part in parts))
 
 
-def _moments(parent, information):
-    """Return the Moments of parents and their children's information."""
+def _moments(parent, information, mean):
+    """Return the Moments of parents and their children's information and mean."""
     parent = parent.astype(np.float64)
-    sums = parent.sum(axis=0), np.square(parent).sum(axis=0), information.sum(axis=0)
-    return Moments(len(parent), *sums)
+    of_parent = parent.sum(axis=0), np.square(parent).sum(axis=0)
+    return Moments(len(parent), *of_parent, information.sum(axis=0), mean.sum(axis=0))
 
 
 def pooled(first, second):
@@ -177,6 +182,9 @@ class Fixed:
             for slope, block in row_blocks(gradient, weights):
                 slope -= alpha * block
 
+    def pull_visible(self, bias, gain=1.0):
+        """Leave the visible units' biases to the rows."""
+
     def strength(self, network, number):
         """Return the most by which weights are drawn, as a factor of them."""
         return self.alpha
@@ -214,6 +222,7 @@ class Evidence:
         self.share = share
         self.every = _steps_between(n_rows, batch_size)
         self._learned = set()
+        self._visible_mean = None
 
     def pull(self, network, number, weights, gradient, gain=1.0, variance=None):
         """Subtract (15) of the user guide from `gain` times a layer's gradient.
@@ -238,6 +247,16 @@ class Evidence:
             np.divide(block, pull, out=pull)
             pull *= factors
             slope -= pull
+
+    def pull_visible(self, bias, gain=1.0):
+        """Add to the gradient of binary visible units' biases what half a row would.
+
+        Half on, half off, as Jeffreys's prior of a coin has it. What has not been seen
+        in these rows may be in others: its chance would go on falling without end.
+        """
+        if self._visible_mean is not None:
+            step = (0.5 - self._visible_mean) * (gain * self.every / self.n_rows)
+            bias += step.astype(bias.dtype)
 
     def _factor(self):
         """Return what the pull is proportional to."""
@@ -268,6 +287,9 @@ class Evidence:
         moments : dict
             What :func:`measure` gives.
         """
+        if machine.generative[0].units.binary:
+            visible = moments["generative", 0]
+            self._visible_mean = visible.mean.astype(np.float64) / visible.n_rows
         for (network, number), found in moments.items():
             weights = getattr(machine, network)[number].weights
             information, variance = found.curvature()

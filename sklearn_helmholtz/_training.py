@@ -230,6 +230,8 @@ class Step:
             given = getattr(machine, network)[number].weights, gradient.weights
             variance = layers[number].units.variance
             self.penalty.pull(network, number, *given, gain, variance)
+            if network in TOP_DOWN and not number:
+                self.penalty.pull_visible(gradient.bias, gain)
         return gradient
 
     def _share(self, gradients):

@@ -197,6 +197,34 @@ def test_training_tells_penalties_the_variance_of_the_units_that_weights_teach(
             assert variance is None
 
 
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_visible_biases_are_taught_by_half_a_row_more(batch_size):
+    machine, x = random_machine((5, 3)), binary_rows(20, 5)
+    penalty = Evidence(initial_scales(machine), 10**4, batch_size=batch_size)
+    bias = np.zeros(5)
+    penalty.pull_visible(bias)
+    assert not bias.any()  # before there is something learned
+    moments = measure(machine, x)
+    penalty.learn(machine, moments)
+    penalty.pull_visible(bias, gain=0.2)
+    mean = moments["generative", 0].mean / len(x)
+    assert ((mean > 0) & (mean < 1)).all()
+    np.testing.assert_allclose(bias, 0.2 * penalty.every * (0.5 - mean) / 10**4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"direction": "plain"}, {"direction": "natural"}, {"autoregressive": True}],
+    ids=str,
+)
+def test_columns_never_seen_keep_the_chance_that_half_a_row_gives(settings):
+    X = np.hstack([binary_rows(60, 6), np.zeros((60, 4))])
+    machine = HelmholtzMachine((8,), max_iter=400, random_state=0, **settings).fit(X)
+    chance = machine.sample(2000, mean=True, random_state=0).mean(axis=0)[6:]
+    # Without it two to forty percent of that, and less with more epochs.
+    np.testing.assert_allclose(chance, 0.5 / 61, rtol=0.1)
+
+
 def test_the_pull_is_at_most_the_weight():
     machine, x = random_machine((5, 3)), binary_rows(2, 5)
     weights = 1e-3 * machine.generative[0].weights
