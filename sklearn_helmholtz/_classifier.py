@@ -286,17 +286,16 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             found["_seeds"] = rng.randint(top, size=len(classes)).tolist()
         return found
 
-    def _machine(self):
-        """Return a new machine, as `estimator` says."""
+    def _machine(self, kind=None):
+        """Return a new machine, as `estimator` says, for a kind of visible units."""
         if self.estimator is None:
-            return HelmholtzMachine(**DEFAULTS)
+            more = GAUSSIAN_DEFAULTS if kind == "gaussian" else {}
+            return HelmholtzMachine(**DEFAULTS | more)
         return clone(self.estimator)
 
     def _blank(self, start, k):
         """Return an unfitted machine for class k."""
-        blank = self._machine()
-        if self.estimator is None and start["visible_"] == "gaussian":
-            blank.set_params(**GAUSSIAN_DEFAULTS)
+        blank = self._machine(start["visible_"])
         if start["_seeds"] is not None:
             blank.set_params(random_state=start["_seeds"][k])
         gaussian = "location_" in start

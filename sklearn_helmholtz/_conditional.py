@@ -89,12 +89,12 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
     """
     visible = machine.top_down[0]
     if hidden is None:
-        dream, *hidden = _dream(machine, len(x), rng)
+        dream, *hidden = _dream(machine.top_down, len(x), rng)
         x = np.where(missing, dream, x)
     while True:
         raise_if_unwanted()
         x, hidden = _anew(machine, x, hidden, missing, rng, n_particles)
-        jumped = np.where(missing, _dream(machine, len(x), rng)[0], x)
+        jumped = np.where(missing, _dream(machine.top_down, len(x), rng)[0], x)
         x, hidden = _jump(machine, jumped, x, hidden, missing, rng, n_particles)
         if visible.units.factorial:
             x, _ = _filled(visible, x, hidden, missing, rng)
@@ -126,9 +126,12 @@ def _refilled(visible, x, hidden, missing, rng, n_particles):
     return _chosen(log_w, [filled], rng)[0]
 
 
-def _dream(machine, n_rows, rng):
-    """Return a dream's states, bottom-up, in arrays of their own."""
-    return down_pass(machine.top_down, n_rows, rng, Scratch(machine.dtype))
+def _dream(layers, n_rows, rng):
+    """Return a dream's states, bottom-up, in arrays of their own.
+
+    Those that the topmost generative layers, or all of them, give.
+    """
+    return down_pass(layers, n_rows, rng, Scratch(layers[0].bias.dtype))
 
 
 def _jump(machine, jumped, x, hidden, missing, rng, n_particles):
@@ -152,11 +155,8 @@ def _jump(machine, jumped, x, hidden, missing, rng, n_particles):
 
 def _anew(machine, x, hidden, missing, rng, n_particles):
     """Return rows and hidden states after such a move whose proposals are dreams."""
-    above, scratch = machine.generative[1:], Scratch(machine.dtype)
-    particles = [
-        drawn.reshape(n_particles, len(x), -1)
-        for drawn in down_pass(above, n_particles * len(x), rng, scratch)
-    ]
+    dreams = _dream(machine.generative[1:], n_particles * len(x), rng)
+    particles = [drawn.reshape(n_particles, len(x), -1) for drawn in dreams]
     for drawn, present in zip(particles, hidden, strict=True):
         drawn[0] = present
     visible, seen = machine.top_down[0], _Seen(x, missing, rng)

@@ -346,11 +346,12 @@ class Fitting(Settings):
         with workers(self.n_jobs) as team:
             state = self._begin(rows) if first else self._last_state()
             batch_size = self._number("batch_size")
+            n_rows = min(rows.n_rows, batch_size)
             # About: of the steps before, the sizes are not known.
-            n_rows = min(rows.n_rows, batch_size), batch_size
-            step = self._step(state, self._in_units(rows), *n_rows)
+            many = {"n_rows": n_rows, "n_rows_a_step": batch_size}
+            step = self._step(state, self._in_units(rows), **many)
             # A row of a small call counts as much as one of a large one.
-            part = min(1, rows.n_rows / batch_size)
+            part = n_rows / batch_size
             rate = self._rate() * part
             step.begin(part)
             trainer = epochs(

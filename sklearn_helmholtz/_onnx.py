@@ -72,7 +72,7 @@ def _convert(scope, operator, container):
     if gaussian:
         for step, moment in ("Sub", estimator.location_), ("Div", estimator.scale_):
             x = graph.node(step, x, graph.constant(moment, np.float64))
-    x = graph.cast(x, graph.dtype)
+        x = graph.cast(x, graph.dtype)
     if estimator.visible_ == "bernoulli":
         x = graph.node("Clip", x, graph.constant(0), graph.constant(1))
     means = [x]

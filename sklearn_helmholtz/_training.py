@@ -226,11 +226,11 @@ class Step:
         pulled = network != "recognition" or not self.rule.shares_weights
         if pulled and not self.state.n_steps % self.penalty.every:
             machine = self.state.machine
-            layers = machine.top_down if network in TOP_DOWN else machine.recognition
             given = getattr(machine, network)[number].weights, gradient.weights
-            variance = layers[number].units.variance
+            of_visible = network in TOP_DOWN and not number
+            variance = machine.generative[0].units.variance if of_visible else None
             self.penalty.pull(network, number, *given, gain, variance)
-            if network in TOP_DOWN and not number:
+            if of_visible:
                 self.penalty.pull_visible(gradient.bias, gain)
         return gradient
 

@@ -137,19 +137,26 @@ def test_few_rows_at_a_time_teach_as_much_as_minibatches_do(n_rows):
     assert score(n_rows) > score(100) - 0.5
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_calls_of_few_rows_among_calls_of_many_do_no_harm(seed):
+def rows_of_three_clusters(seed):
+    """Return what draws so many rows of three normal clusters in eight columns."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(0, 3, (3, 8))
+
+    def rows(size):
+        return centres[rng.integers(0, 3, size)] + rng.normal(size=(size, 8))
+
+    return rows
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_calls_of_few_rows_among_calls_of_many_do_no_harm(seed):
+    rows = rows_of_three_clusters(seed)
 
     def score(sizes):
         machine = HelmholtzMachine((50, 20), random_state=seed).partial_fit(rows(500))
         for size in sizes:
             machine.partial_fit(rows(size))
         return machine.score(rows(500))
-
-    def rows(size):
-        return centres[rng.integers(0, 3, size)] + rng.normal(size=(size, 8))
 
     # On whole steps' velocity, rows between them would go hundreds of nats astray.
     assert score([100, *[1] * 10] * 60) > score([100] * 60) - 3
@@ -169,13 +176,8 @@ def test_rows_one_at_a_time_do_not_make_variances_forget_what_is_rare(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_sudden_shift_of_all_columns_is_got_over(seed):
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(0, 3, (3, 8))
+    rows = rows_of_three_clusters(seed)
     machine = HelmholtzMachine((50, 20), random_state=seed)
-
-    def rows(size):
-        return centres[rng.integers(0, 3, size)] + rng.normal(size=(size, 8))
-
     for number in range(250):
         machine.partial_fit(rows(100) + (number >= 100) * 20)
     # Independent columns have -17 to -20. With momentum kept it ends in an error, or at
