@@ -160,20 +160,22 @@ def moments(rows, block_size=BLOCK_ROWS):
 
     The location is the mean and the scale the standard deviation. Where a
     column is constant to rounding they are its first value and 1, or what
-    rounding comes to if that is more. Deviations are divided by the largest
+    rounding comes to if that is more. Values are taken less those of the first row, as
+    sums of many equal ones would be rounded, and deviations are divided by the largest
     one before they are squared, so that no finite data over- or underflows.
     """
     n_rows = rows.n_rows
-    mean = np.zeros(rows.n_features)
+    first = rows.take(slice(0, 1))[0].astype(np.float64)
+    mean, reach = np.zeros((2, rows.n_features))
     for part in rows.blocks(block_size):
-        mean += (rows.take(part) / np.float64(n_rows)).sum(axis=0)
-    reach = np.zeros(rows.n_features)
-    for part in rows.blocks(block_size):
-        np.maximum(reach, np.abs(rows.take(part) - mean).max(axis=0), out=reach)
-    constant = reach <= 10 * np.finfo(rows.X.dtype).eps * np.abs(mean)
-    # A large column's rounding, in its mean too, is large: all rows lie within it.
-    mean[constant] = rows.take(slice(0, 1))[0][constant]
+        moved = rows.take(part) - first
+        np.maximum(reach, np.abs(moved).max(axis=0), out=reach)
+        moved /= n_rows
+        mean += moved.sum(axis=0)
+    constant = reach <= 10 * np.finfo(rows.X.dtype).eps * np.abs(first)
+    mean[constant] = 0
     reach[constant] = flat = np.maximum(2 * reach[constant], 1.0)
+    mean += first
     squares = np.zeros(rows.n_features)
     for part in rows.blocks(block_size):
         squares += np.square((rows.take(part) - mean) / reach).mean(axis=0) * (

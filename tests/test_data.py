@@ -115,7 +115,7 @@ def test_binary_means_zeros_and_ones_alone(kind):
 
 
 @pytest.mark.parametrize("value", [7.0, 0.1, -6.32e297, 3e300, 1e17])
-@pytest.mark.parametrize("n_rows", [1, 3, 13])
+@pytest.mark.parametrize("n_rows", [1, 3, 13, 300, 3000])
 def test_constant_column_is_moved_to_zero_whatever_its_size(value, n_rows):
     X = np.full((n_rows, 2), value)
     X[:, 1] = np.nextafter(value, np.inf)
@@ -124,6 +124,7 @@ def test_constant_column_is_moved_to_zero_whatever_its_size(value, n_rows):
         location, scale = moments(Rows(X))
     moved = (X - location) / scale
     np.testing.assert_array_equal(moved[:, 0], 0)
+    assert scale.min() >= 1
     assert np.abs(moved).max() <= 1
 
 
