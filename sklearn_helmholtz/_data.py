@@ -103,6 +103,13 @@ class Rows:
         values = np.clip(part.data, 0, 1) if self.clip else part.data
         return np.bincount(part.indices, values, self.n_features)
 
+    def mean(self):
+        """Return the mean row, summed in float64."""
+        total = np.zeros(self.n_features)
+        for part in self.blocks(BLOCK_ROWS):
+            total += self.sums(part)
+        return total / self.n_rows
+
     def blocks(self, size):
         """Return slices that cover the rows, see :func:`blocks`."""
         return blocks(self.n_rows, size)

@@ -158,13 +158,13 @@ class HelmholtzMachine(
         steps are measured in the units' variance, and shortened if parents are many.)
         "evidence" gives the generative weights heavy-tailed priors, and learns
         after every epoch of :meth:`fit` at what scale each unit sends [6]_ [7]_:
-        the choice where rows are few. A new machine's first epoch is without priors.
-        To the rows it adds half a one for binary visible biases, half on, half off.
+        the choice where rows are few. A new machine's first epoch goes without.
         "auto" is that at part of its strength, w / (w + 4 n) for w generative
         weights and n rows; for contrastive divergence, where "evidence" is
         refused, it is 3e-4. The weights of Gaussian visible units are drawn by
-        0.3 of either. :meth:`partial_fit`, which does not know how many rows
-        there will be, does without priors.
+        0.3 of either. Binary visible biases learn from half a row more, half on,
+        half off, unless `alpha` is 0. :meth:`partial_fit`, which does not know how
+        many rows there will be, does without priors.
 
     initial_activity : float, default=0.1
         Probability of a hidden unit to be on at the start of training, in

@@ -9,7 +9,7 @@ automatic relevance determination (Neal 1996).
 A little longer than most modules here, as its first half is what the second one needs.
 """
 
-from functools import reduce
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -51,16 +51,12 @@ class Moments(NamedTuple):
     parent_square : ndarray of shape (n_parents,)
     information : ndarray of shape (n_units,)
         Of each unit, the Fisher information of its logit.
-
-    mean : ndarray of shape (n_units,)
-        What the units are expected to be.
     """
 
     n_rows: int
     parent: np.ndarray
     parent_square: np.ndarray
     information: np.ndarray
-    mean: np.ndarray
 
     def curvature(self):
         """Return E[information] and the variance of the parents, whose product it is.
@@ -91,10 +87,9 @@ def measure(machine, x):
         layer = machine.top_down[number]
         mean = layer.units.given(child).mean(layer.logits(states[number + 1]))
         information = layer.units.information(mean) * layer.units.precision
-        units = information, mean
-        found["generative", number] = _moments(states[number + 1], *units)
+        found["generative", number] = _moments(states[number + 1], information)
         if number < len(machine.autoregressive):
-            found["autoregressive", number] = _moments(child, *units)
+            found["autoregressive", number] = _moments(child, information)
     return found
 
 
@@ -121,11 +116,11 @@ def measure_rows(machine, rows, team, block_rows):
     return reduce(pooled, (found[part.start] for part in parts))
 
 
-def _moments(parent, information, mean):
-    """Return the Moments of parents and their children's information and mean."""
+def _moments(parent, information):
+    """Return the Moments of parents and their children's information."""
     parent = parent.astype(np.float64)
     of_parent = parent.sum(axis=0), np.square(parent).sum(axis=0)
-    return Moments(len(parent), *of_parent, information.sum(axis=0), mean.sum(axis=0))
+    return Moments(len(parent), *of_parent, information.sum(axis=0))
 
 
 def pooled(first, second):
@@ -156,12 +151,18 @@ def initial_scales(machine):
     }
 
 
-class Fixed:
-    """One L2 penalty for all weights.
+class Penalty:
+    """What draws parameters elsewhere than the rows do.
 
     Parameters
     ----------
-    alpha : float
+    binary : Rows or None
+        The binary rows that there are to explain, or some that stand for all of them:
+        the visible units' biases have a prior. None if it is not known how many rows
+        there will be, or if they are real.
+
+    n_rows : int
+        Rows that there are to explain.
     """
 
     #: Whether the strengths change from epoch to epoch, see :meth:`Evidence.learn`.
@@ -169,7 +170,37 @@ class Fixed:
     #: Steps from one pull to the next.
     every = 1
 
-    def __init__(self, alpha):
+    def __init__(self, binary, n_rows):
+        self.binary = binary
+        self.n_rows = n_rows
+
+    def pull_visible(self, bias, gain=1.0):
+        """Add to `gain` times the gradient of visible biases what half a row would.
+
+        Half on, half off, as Jeffreys's prior of a coin has it. What has not been seen
+        in these rows may be in others: its chance would go on falling without end.
+        """
+        if self.binary is not None:
+            bias += (self._half_a_row * (gain * self.every)).astype(bias.dtype)
+
+    @cached_property
+    def _half_a_row(self):
+        """Return what makes a row's mean gradient 0 at (n mean + 1/2) / (n + 1)."""
+        return (0.5 - self.binary.mean()) / (self.n_rows + 1)
+
+
+class Fixed(Penalty):
+    """One L2 penalty for all weights.
+
+    Parameters
+    ----------
+    alpha : float
+    binary : Rows or None, default=None
+    n_rows : int, default=1
+    """
+
+    def __init__(self, alpha, binary=None, n_rows=1):
+        super().__init__(binary if alpha else None, n_rows)
         self.alpha = alpha
 
     def pull(self, network, number, weights, gradient, gain=1.0, variance=None):
@@ -182,15 +213,12 @@ class Fixed:
             for slope, block in row_blocks(gradient, weights):
                 slope -= alpha * block
 
-    def pull_visible(self, bias, gain=1.0):
-        """Leave the visible units' biases to the rows."""
-
     def strength(self, network, number):
         """Return the most by which weights are drawn, as a factor of them."""
         return self.alpha
 
 
-class Evidence:
+class Evidence(Penalty):
     """Priors learned from the weights: of each unit, the scale of what it sends.
 
     Given its unit's scale s, a weight has a Student t distribution. That is a normal
@@ -212,17 +240,18 @@ class Evidence:
     batch_size : int, default=1
         Rows of a step. Where there are many more, one step in up to eight pulls for
         all of them, as the passes over the weights take time.
+
+    binary : Rows or None, default=None
     """
 
     learns = True
 
-    def __init__(self, scales, n_rows, share=1.0, batch_size=1):
+    def __init__(self, scales, n_rows, share=1.0, batch_size=1, binary=None):
+        super().__init__(binary, n_rows)
         self.scales = scales
-        self.n_rows = n_rows
         self.share = share
         self.every = _steps_between(n_rows, batch_size)
         self._learned = set()
-        self._visible_mean = None
 
     def pull(self, network, number, weights, gradient, gain=1.0, variance=None):
         """Subtract (15) of the user guide from `gain` times a layer's gradient.
@@ -247,16 +276,6 @@ class Evidence:
             np.divide(block, pull, out=pull)
             pull *= factors
             slope -= pull
-
-    def pull_visible(self, bias, gain=1.0):
-        """Add to the gradient of binary visible units' biases what half a row would.
-
-        Half on, half off, as Jeffreys's prior of a coin has it. What has not been seen
-        in these rows may be in others: its chance would go on falling without end.
-        """
-        if self._visible_mean is not None:
-            step = (0.5 - self._visible_mean) * (gain * self.every / self.n_rows)
-            bias += step.astype(bias.dtype)
 
     def _factor(self):
         """Return what the pull is proportional to."""
@@ -287,9 +306,6 @@ class Evidence:
         moments : dict
             What :func:`measure` gives.
         """
-        if machine.generative[0].units.binary:
-            visible = moments["generative", 0]
-            self._visible_mean = visible.mean.astype(np.float64) / visible.n_rows
         for (network, number), found in moments.items():
             weights = getattr(machine, network)[number].weights
             information, variance = found.curvature()

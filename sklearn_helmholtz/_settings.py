@@ -169,14 +169,17 @@ class Settings:
     def _optimizer(self):
         return OPTIMIZERS[self.optimizer](self._number("momentum"))
 
-    def _penalty(self, rule, state, n_rows):
-        """Return the penalty of weights that have n_rows to explain."""
+    def _penalty(self, rule, state, n_rows, binary):
+        """Return the penalty of parameters that have n_rows to explain.
+
+        See :class:`._penalties.Penalty` for `binary`.
+        """
         auto = self.alpha == "auto"
         alpha = rule.usual_penalty if auto else self._number("alpha")
         if alpha != "evidence":
-            return Fixed(alpha)
+            return Fixed(alpha, binary, n_rows)
         share = share_of_evidence(state.machine, n_rows) if auto else 1.0
-        return Evidence(state.scales, n_rows, share, self._number("batch_size"))
+        return Evidence(state.scales, n_rows, share, self._number("batch_size"), binary)
 
     def _resamples(self, rows):
         """Return whether rows are to be drawn to binary at every visit."""
@@ -193,6 +196,8 @@ class Settings:
         rule = LEARNING_RULES[self.learning_rule]
         direction = DIRECTIONS[self.direction]
         n_rows = n_rows or rows.n_rows
+        all_known = self.visible_ == "bernoulli" and not n_rows_a_step
+        binary = rows if all_known else None
         return Step(
             state,
             rows,
@@ -200,7 +205,7 @@ class Settings:
             direction=direction(state.averages),
             optimizer=self._optimizer(),
             resample=self._resamples(rows),
-            penalty=self._penalty(rule, state, n_rows),
+            penalty=self._penalty(rule, state, n_rows, binary),
             n_rows=n_rows,
             n_rows_a_step=n_rows_a_step,
         )

@@ -77,7 +77,7 @@ def initial_machine(
         Whether generative weights are the recognition weights' transpose.
     """
     dtype = rows.X.dtype
-    mean = _mean(rows)
+    mean = rows.mean()
     logit = np.log(activity) - np.log1p(-activity)
     biases = [np.full(size, logit) for size in sizes]
     recognition = _recognition(mean, biases, activity, rng, dtype)
@@ -141,14 +141,6 @@ def _fill(weights, draw):
     for start in range(0, len(weights), _DRAWN_ROWS):
         part = weights[start : start + _DRAWN_ROWS]
         part[...] = draw(part.shape)
-
-
-def _mean(rows):
-    """Return the mean row, summed in float64."""
-    total = np.zeros(rows.n_features)
-    for part in rows.blocks(BLOCK_ROWS):
-        total += rows.sums(part)
-    return total / rows.n_rows
 
 
 def _variance(rows, mean):

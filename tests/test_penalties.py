@@ -197,24 +197,42 @@ def test_training_tells_penalties_the_variance_of_the_units_that_weights_teach(
             assert variance is None
 
 
+@pytest.mark.parametrize("kind", ["evidence", "fixed"])
 @pytest.mark.parametrize("batch_size", [1, 100])
-def test_visible_biases_are_taught_by_half_a_row_more(batch_size):
-    machine, x = random_machine((5, 3)), binary_rows(20, 5)
-    penalty = Evidence(initial_scales(machine), 10**4, batch_size=batch_size)
+def test_visible_biases_are_taught_by_half_a_row_more(batch_size, kind):
+    n_rows, x = 10**4, binary_rows(20, 5)
+    if kind == "fixed":
+        penalty = Fixed(1e-3, Rows(x), n_rows)
+    else:
+        penalty = Evidence({}, n_rows, 1.0, batch_size, Rows(x))
     bias = np.zeros(5)
-    penalty.pull_visible(bias)
-    assert not bias.any()  # before there is something learned
-    moments = measure(machine, x)
-    penalty.learn(machine, moments)
     penalty.pull_visible(bias, gain=0.2)
-    mean = moments["generative", 0].mean / len(x)
-    assert ((mean > 0) & (mean < 1)).all()
-    np.testing.assert_allclose(bias, 0.2 * penalty.every * (0.5 - mean) / 10**4)
+    bias /= 0.2 * penalty.every
+    # That is where half a row more, half on and half off, has the mean.
+    mean = (n_rows * x.mean(axis=0) + 0.5) / (n_rows + 1)
+    np.testing.assert_allclose(bias, mean - x.mean(axis=0))
+
+
+def test_visible_biases_are_left_alone_without_a_penalty_and_in_streams():
+    X = np.zeros((30, 4))
+    free = HelmholtzMachine((3,), alpha=0, max_iter=2000, random_state=0).fit(X)
+    assert free.sample(500, mean=True, random_state=0).mean() < 0.3 * 0.5 / 31
+    for penalty in (Fixed(0.0, Rows(X), 30), Fixed(0.1), Evidence({}, 30)):
+        bias = np.zeros(4)
+        penalty.pull_visible(bias)
+        assert not bias.any()
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"direction": "plain"}, {"direction": "natural"}, {"autoregressive": True}],
+    [
+        {},
+        {"direction": "plain"},
+        {"direction": "natural"},
+        {"autoregressive": True},
+        {"alpha": 0.03},
+        {"learning_rule": "contrastive-divergence"},
+    ],
     ids=str,
 )
 def test_columns_never_seen_keep_the_chance_that_half_a_row_gives(settings):
