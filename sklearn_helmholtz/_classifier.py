@@ -14,6 +14,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.callback import CallbackSupportMixin
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -92,8 +93,10 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         The kind of visible units of all machines.
 
     location_, scale_ : ndarray of shape (n_features,)
-        Mean and spread of the first data seen, all classes together; all
-        machines standardise by them. Only for Gaussian units.
+        Mean and spread of the training rows, all classes together, by which machines
+        standardise. With :meth:`partial_fit` those of all rows until each class
+        had some; a machine keeps what they were when its class's first rows
+        came. Only for Gaussian units.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -111,9 +114,10 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Densities compare only if they are taken over the same measure. So the kind
-    of visible units is chosen once, from the rows of all classes, and so are
-    the mean and spread by which Gaussian machines standardise.
+    Densities compare only if they are taken over the same measure, in the units of
+    the data. So the kind of visible units is chosen once, from the rows of all
+    classes. The mean and spread by which Gaussian machines standardise are those of
+    all classes, too: in one class alone, columns may hardly vary.
 
     Each machine meets a row with the same noise, a function of the row's
     content. So a row's label and probabilities do not depend on the rows that
@@ -211,9 +215,10 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Every machine takes its rows as they come, see
         :meth:`HelmholtzMachine.partial_fit`: a block should have many rows of
-        each class. The first call chooses the visible units and, for Gaussian
-        ones, location and scale. A class's machine is made when its first rows
-        come, with the parameters that `estimator` has then.
+        each class that it has. The first call chooses the visible units. A class's
+        machine is made when its first rows come, with the parameters that
+        `estimator` has then and, for Gaussian units, location and scale of all rows
+        so far.
 
         Parameters
         ----------
@@ -253,7 +258,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             check_classification_targets(classes)
             start = self._start(X, np.unique(column_or_1d(classes)))
         else:
-            start = vars(self)
+            start = vars(self).copy()
             if classes is not None and not np.array_equal(
                 np.unique(classes), self.classes_
             ):
@@ -261,7 +266,11 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                     f"classes={classes!r} differs from those of the first call to "
                     f"partial_fit, {self.classes_!r}."
                 )
-        self._learn("partial_fit", X, _places(start["classes_"], y), start)
+        places = _places(start["classes_"], y)
+        seen = np.unique(places) if first else np.flatnonzero(self.class_count_)
+        if start["visible_"] == "gaussian" and len(seen) < len(start["classes_"]):
+            start |= _moments_with(X, start.get("_moments"))
+        self._learn("partial_fit", X, places, start)
 
     def _validate(self, X, y, *, reset):
         """Return rows and labels."""
@@ -340,7 +349,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         for k, machine in zip(seen, fitted, strict=True):
             machines[k] = machine
         if method == "fit":
-            for name in ("location_", "scale_"):
+            for name in ("location_", "scale_", "_moments"):
                 vars(self).pop(name, None)
         vars(self).update(start)
         self.class_count_ = start["class_count_"] + counts
@@ -405,12 +414,13 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         n_particles = positive("n_score_samples", self.n_score_samples)
         X = read(self, X, reset=False)
         found = np.full((X.shape[0], len(self.classes_)), -np.inf)
-        rows = {}  # the same for all machines, unless they differ in precision
+        rows = {}  # the same for all machines, unless they differ in precision or units
         for k, machine in enumerate(self.estimators_):
             if self.class_log_prior_[k] > -np.inf:
-                if machine._dtype not in rows:
-                    rows[machine._dtype] = machine._checked_rows(X)
-                args = rows[machine._dtype], estimate_rows, n_particles
+                units = _units_of(machine)
+                if units not in rows:
+                    rows[units] = machine._checked_rows(X)
+                args = rows[units], estimate_rows, n_particles
                 found[:, k] = machine._estimate_rows(*args).log_likelihood
         found += self.class_log_prior_
         return found
@@ -618,6 +628,24 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         visible = getattr(self.estimator, "visible", None)
         tags.input_tags.positive_only = visible == "bernoulli"
         return tags
+
+
+def _moments_with(X, before):
+    """Return location and scale of rows, some of which were there before.
+
+    While a class has no machine. One that comes later is to standardise by all that
+    came till then: in the rows of one class alone, columns may hardly vary.
+    """
+    if before is None:  # location and scale have been taken from these rows
+        return {"_moments": StandardScaler(with_mean=False).partial_fit(X)}
+    moments = copy.deepcopy(before).partial_fit(X)
+    return {"_moments": moments, "location_": moments.mean_, "scale_": moments.scale_}
+
+
+def _units_of(machine):
+    """Return what tells whether rows are the same to machines."""
+    measure = (vars(machine).get(name) for name in ("location_", "scale_"))
+    return machine._dtype, *(None if a is None else a.tobytes() for a in measure)
 
 
 def _places(classes, y):

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from sklearn_helmholtz import Checkpoint, HelmholtzClassifier, HelmholtzMachine
 
@@ -295,10 +295,49 @@ def test_a_class_not_seen_yet_has_probability_zero_and_may_come_later():
     assert 2 not in fitted.sample(30, random_state=0)[1]
     with pytest.raises(ValueError, match="No row of class 2"):
         fitted.sample(1, y=2)
-    before = fitted.location_
     fitted.partial_fit(X[y == 2], y[y == 2])
-    np.testing.assert_array_equal(fitted.estimators_[2].location_, before)
     assert (fitted.predict_proba(X)[:, 2] > 0).any()
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_classes_that_come_later_standardise_by_all_rows_until_then(kind):
+    X, y = make_blobs(90, 3, centers=3, random_state=0)
+    X[:, 1] = y  # which is constant in each class
+    fitted, until = classifier(), []
+    for block in ([0], [0, 1], [2], [0, 2]):
+        rows = np.isin(y, block)
+        until.append(X[rows])
+        fitted.partial_fit(kind(X[rows]), y[rows], classes=[0, 1, 2])
+    for machine, n_blocks in zip(fitted.estimators_, (1, 2, 3), strict=True):
+        seen = np.vstack(until[:n_blocks])
+        spread = seen.std(axis=0)
+        np.testing.assert_allclose(machine.location_, seen.mean(axis=0), atol=1e-12)
+        np.testing.assert_allclose(machine.scale_, np.where(spread, spread, 1))
+    np.testing.assert_array_equal(fitted.scale_, fitted.estimators_[2].scale_)
+
+
+def test_densities_of_machines_with_their_own_units_compare():
+    X, y = make_blobs(90, 3, centers=3, random_state=0)
+    fitted = classifier()
+    for k in range(3):
+        fitted.partial_fit(X[y == k], y[y == k], classes=[0, 1, 2])
+    expected = [machine.log_likelihood(X, 100) for machine in fitted.estimators_]
+    found = fitted.predict_joint_log_proba(X) - fitted.class_log_prior_
+    np.testing.assert_allclose(found, np.transpose(expected), rtol=1e-12)
+
+
+def test_classes_in_order_are_learned_nearly_as_well_as_shuffled_ones():
+    """Accuracy 0.84, and 0.88 shuffled; by one class's location and scale 0.70."""
+    X, y = load_digits(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    order = np.random.default_rng(0).permutation(len(y))
+    train, test = order[:1200], order[1200:]
+    train = train[np.argsort(y[train], kind="stable")]
+    fitted = HelmholtzClassifier(random_state=0)
+    for start in range(0, 1200, 200):
+        rows = train[start : start + 200]
+        fitted.partial_fit(X[rows], y[rows], classes=range(10))
+    assert fitted.score(X[test], y[test]) > 0.8
 
 
 def test_partial_fit_refuses_missing_other_and_unknown_classes():
