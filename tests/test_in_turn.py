@@ -4,6 +4,7 @@ import numpy as np
 import oracles
 import pytest
 from helpers import binary_rows, random_machine, stream
+from scipy.stats import multivariate_normal
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._belief_network import Layer, down_mean
@@ -181,6 +182,21 @@ def test_chains_of_bits_are_learned_to_their_entropy(direction, n_moves):
     assert abs(found - entropy) < 0.15
     without = HelmholtzMachine((1,), max_iter=100, random_state=0).fit(chained())
     assert -without.exact_log_likelihood(X).mean() > found + 0.5
+
+
+def test_correlated_columns_are_learned_from_a_few_hundred_rows():
+    """Independent given the layer above, columns of 300 rows are dreamt with 0.66."""
+    covariance = np.full((6, 6), 0.9) + 0.1 * np.eye(6)
+    normal = multivariate_normal(np.zeros(6), covariance)
+    train, test = (
+        normal.rvs(n, random_state=seed) for seed, n in enumerate((300, 1000))
+    )
+    settings = {"max_iter": 60, "random_state": 0}
+    machine = HelmholtzMachine((10,), autoregressive=True, **settings).fit(train)
+    # 27 parameters from 300 rows cost about 27 / 600 nats.
+    assert machine.score(test) > normal.logpdf(test).mean() - 0.15
+    dreamt = np.corrcoef(machine.sample(4000, random_state=0).T)
+    np.testing.assert_allclose(dreamt, covariance, atol=0.05)
 
 
 def test_gaussian_chains_are_learned_to_their_entropy():
