@@ -106,7 +106,9 @@ class Fitting(Settings):
             context,
             splitter if self.early_stopping else None,
             lambda part: self._watch(
-                self._last_state() if go_on else self._begin(part), n_epochs
+                self._last_state() if go_on else self._begin(part),
+                n_epochs,
+                part.n_rows,
             ),
         )
 
@@ -124,7 +126,7 @@ class Fitting(Settings):
 
         def start(part):
             found = watch.copy()
-            found.stop_when(**self._stopping(n_epochs))
+            found.stop_when(**self._stopping(n_epochs, part.n_rows))
             if found.diverged:
                 found.state, found.diverged = self._with_memory(found.kept), False
             for state in (found.state, found.kept):  # which may be one
@@ -240,9 +242,9 @@ class Fitting(Settings):
         )
         return rows.subset(train), rows.subset(kept_back)
 
-    def _watch(self, state, n_epochs):
+    def _watch(self, state, n_epochs, n_rows):
         """Return the watch that the stopping parameters ask for."""
-        how = self._stopping(n_epochs)
+        how = self._stopping(n_epochs, n_rows)
         return Watch(state, keep_best=self.early_stopping, **how)
 
     def _outcome(self, watch, state):

@@ -141,7 +141,9 @@ class HelmholtzMachine(
         Step for the mean gradient of a minibatch, in nats a row. "auto" takes
         what suits the direction, 1 for "centred", 0.1 for "plain" (for contrastive
         divergence half of these) and 0.03 for "natural"; of that :meth:`fit` takes
-        (n / 40)^2 where it has n < 40 rows. For `optimizer="adam"` it is 0.001.
+        (n / 40)^2 where it has n < 40 rows. A `momentum` above 0.9 takes
+        (1 - momentum) / 0.1 of it and, where the rate does not end at 0, a
+        `batch_size` below 100 its hundredth. For `optimizer="adam"` it is 0.001.
 
     momentum : float, default=0.9
         How much of its last step, in [0, 1), "sgd" adds to the next; for "adam" its
@@ -183,8 +185,9 @@ class HelmholtzMachine(
         Stop when the free energy has not improved by more than `tol` nats for
         `n_iter_no_change` epochs. None trains for `max_iter` epochs.
 
-    n_iter_no_change : int, default=10
-        See `tol` and `early_stopping`.
+    n_iter_no_change : int or "auto", default="auto"
+        See `tol` and `early_stopping`. "auto" waits for 10 epochs, or for as many as
+        make 200 minibatches: a fit may be worse than at its start for dozens of them.
 
     early_stopping : bool, default=False
         Keep back a part of the rows, stop when their free energy has not
@@ -382,7 +385,10 @@ class HelmholtzMachine(
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "tol": [Interval(Real, 0, None, closed="left"), None],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "code": [StrOptions({"all", "top"}), Integral],
@@ -417,7 +423,7 @@ class HelmholtzMachine(
         batch_size=100,
         max_iter="auto",
         tol=None,
-        n_iter_no_change=10,
+        n_iter_no_change="auto",
         early_stopping=False,
         validation_fraction=0.1,
         code="all",

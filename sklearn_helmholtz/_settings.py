@@ -26,10 +26,17 @@ _CALLS_OF_PARTICLES = 3
 #: Between how many epochs max_iter="auto" chooses, by the number of steps in them.
 _LEAST_EPOCHS = 50
 _MOST_EPOCHS = 200
+#: Minibatches without improvement, and epochs, after which n_iter_no_change="auto"
+#: stops: a fit with few rows is worse than at its start for some dozens.
+_PATIENCE = 200
+_LEAST_PATIENCE = 10
 #: The parameters that a learning rule is made of, in its order.
 _OF_RULES = "n_particles", "wake_share", "sleep_share", "n_moves"
 #: With fewer rows learning_rate="auto" is smaller.
 _FEW_ROWS = 40
+#: The most momentum, and the fewest rows of a minibatch, that usual rates are for.
+_USUAL_MOMENTUM = 0.9
+_USUAL_MINIBATCH = 100
 #: Steps of less are lost beside any parameter, and underflow on the way there.
 _SMALLEST_RATE = 1e-25
 
@@ -126,10 +133,14 @@ class Settings:
         """Return `max_iter`, or what "auto" stands for with so many rows."""
         if self.max_iter != "auto":
             return self._number("max_iter")
-        n_minibatches = max(1, math.ceil(n_rows / self._number("batch_size")))
         least_steps = LEARNING_RULES[self.learning_rule].least_steps
-        enough = math.ceil(least_steps / n_minibatches)
+        enough = self._epochs_of(least_steps, n_rows)
         return min(max(enough, _LEAST_EPOCHS), _MOST_EPOCHS)
+
+    def _epochs_of(self, n_minibatches, n_rows):
+        """Return how many epochs so many rows take for so many minibatches."""
+        an_epoch = max(1, math.ceil(n_rows / self._number("batch_size")))
+        return math.ceil(n_minibatches / an_epoch)
 
     def _planned_epochs(self, X):
         """Return the same for data that are not yet validated."""
@@ -139,12 +150,15 @@ class Settings:
             n_rows = 0  # validation will say what is wrong with them
         return self._n_epochs(n_rows)
 
-    def _stopping(self, n_epochs):
-        """Return when a watch is to say stop."""
+    def _stopping(self, n_epochs, n_rows):
+        """Return when a watch of training on so many rows is to say stop."""
         never = self.tol is None and not self.early_stopping
+        patience = self._number("n_iter_no_change")
+        if patience == "auto":
+            patience = max(_LEAST_PATIENCE, self._epochs_of(_PATIENCE, n_rows))
         return {
             "tol": self._number("tol") or 0.0,
-            "patience": None if never else self._number("n_iter_no_change"),
+            "patience": None if never else patience,
             "most_epochs": n_epochs,
         }
 
@@ -152,11 +166,18 @@ class Settings:
         """Return the part of the rows that a fit keeps back, None without any."""
         return self.validation_fraction if self.early_stopping else None
 
-    def _rate(self, n_rows=_FEW_ROWS):
-        """Return the learning rate, or what suits the rest and so many rows for "auto".
+    def _rate(self, n_rows=None):
+        """Return the learning rate, or what suits the rest for "auto".
 
         Of few rows, the same in every step, all layers become certain, and score other
-        rows by hundreds of nats less than independent units do.
+        rows by hundreds of nats less than independent units do. The noise that
+        parameters are left with is as the rate over a minibatch's rows, times the steps
+        that momentum adds up. A rate that ends at 0 takes away that of the rows.
+
+        Parameters
+        ----------
+        n_rows : int, default=None
+            How many there are; None for a stream, whose rate stays as it is.
         """
         if self.learning_rate != "auto":
             return max(self._number("learning_rate"), _SMALLEST_RATE)
@@ -164,7 +185,11 @@ class Settings:
             return usual
         usual = DIRECTIONS[self.direction].usual_rate
         usual *= LEARNING_RULES[self.learning_rule].rate_factor
-        return usual * min(1, n_rows / _FEW_ROWS) ** 2
+        calm = (1 - self._number("momentum")) / (1 - _USUAL_MOMENTUM)
+        if n_rows is None or self.learning_rate_schedule != "linear":
+            calm *= self._number("batch_size") / _USUAL_MINIBATCH
+        usual *= min(1, calm)
+        return usual if n_rows is None else usual * min(1, n_rows / _FEW_ROWS) ** 2
 
     def _optimizer(self):
         return OPTIMIZERS[self.optimizer](self._number("momentum"))

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from helpers import Callback, binary_rows, parameters, share_all_work
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
@@ -251,6 +252,27 @@ def test_early_stopping_chooses_the_units_from_all_rows():
         Y[outlier, 3] = 2.5
         machine = HelmholtzMachine(early_stopping=True, **SMALL).fit(Y)
         assert machine.visible_ == "gaussian"
+
+
+@pytest.mark.parametrize("stop", [{"early_stopping": True}, {"tol": 1e-3}], ids=str)
+def test_a_fit_of_few_rows_is_not_stopped_amid_the_bump_that_it_begins_with(stop):
+    """With ten epochs of patience it ends at the eleventh, no better than its start."""
+    X = (load_digits().data > 8)[:400].astype(float)
+    train, test = X[:200], X[200:]
+    machine = HelmholtzMachine(random_state=0, **stop).fit(train)
+    assert machine.n_iter_ > 100
+    mean = (train.sum(axis=0) + 0.5) / 201
+    independent = (test @ np.log(mean) + (1 - test) @ np.log1p(-mean)).mean()
+    assert machine.score(test) > independent + 2
+
+
+@pytest.mark.parametrize(("n_rows", "patience"), [(1, 200), (118, 100), (1901, 10)])
+def test_auto_waits_for_ten_epochs_or_two_hundred_minibatches(n_rows, patience):
+    given = HelmholtzMachine(tol=0.0)._stopping(300, n_rows)
+    assert given == {"tol": 0.0, "patience": patience, "most_epochs": 300}
+    given = HelmholtzMachine(tol=0.0, n_iter_no_change=7)._stopping(300, n_rows)
+    assert given["patience"] == 7
+    assert HelmholtzMachine()._stopping(300, n_rows)["patience"] is None
 
 
 def test_tol_stops_when_the_free_energy_no_longer_improves():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers import SMALL, binary_rows, parameters, random_machine, share_all_work
+from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
@@ -390,6 +391,43 @@ def test_auto_is_the_rate_that_the_docstring_names(settings, rate):
     named = HelmholtzMachine(learning_rate=rate, **SMALL, **settings)
     named.fit(X).partial_fit(X)
     np.testing.assert_array_equal(parameters(auto), parameters(named))
+
+
+@pytest.mark.parametrize(
+    ("settings", "fitted", "streamed"),
+    [
+        ({"momentum": 0.5}, 1.0, 1.0),
+        ({"momentum": 0.95}, 0.5, 0.5),
+        ({"batch_size": 400}, 1.0, 1.0),
+        ({"batch_size": 20}, 1.0, 0.2),
+        ({"batch_size": 20, "momentum": 0.95}, 0.5, 0.1),
+        ({"batch_size": 20, "learning_rate_schedule": "constant"}, 0.2, 0.2),
+        ({"batch_size": 20, "learning_rate": 0.7}, 0.7, 0.7),
+        ({"batch_size": 20, "optimizer": "adam"}, 0.001, 0.001),
+    ],
+    ids=str,
+)
+def test_auto_rates_leave_no_more_noise_than_the_usual_ones(settings, fitted, streamed):
+    machine = HelmholtzMachine(**settings)
+    assert machine._rate(1000) == pytest.approx(fitted)
+    assert machine._rate() == pytest.approx(streamed)
+
+
+@pytest.mark.parametrize("batch_size", [2, 10, 100])
+def test_streams_are_learned_as_well_in_small_minibatches(batch_size):
+    """Against independent columns; at the rate of 100 rows, ten of them cost 8 nats."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2500, 3)) @ rng.normal(size=(3, 20))
+    X += 0.5 * rng.normal(size=X.shape)
+    train, test = X[:2000], X[2000:]
+    machine = HelmholtzMachine((30, 15), batch_size=batch_size, random_state=0)
+    for _ in range(4):
+        machine.partial_fit(train)
+    independent = norm(train.mean(axis=0), train.std(axis=0)).logpdf(test).sum(axis=1)
+    assert machine.score(test) > independent.mean() + 3
+    dreams = machine.sample(2000, random_state=0)
+    off = np.abs(dreams.mean(axis=0) - train.mean(axis=0)) / train.std(axis=0)
+    assert off.max() < 0.7
 
 
 @pytest.mark.parametrize("rule", LEARNING_RULES)
