@@ -31,9 +31,9 @@ from ._parallel import sharing_threads
 from ._start import visible_kind
 
 #: What `estimator=None` stands for, and what is otherwise with Gaussian units, which
-#: overfit more where columns are many.
+#: overfit more where columns are many, and learn correlations best from each other.
 DEFAULTS = {"hidden_layer_sizes": (50, 20), "alpha": 1e-3, "max_iter": 100}
-GAUSSIAN_DEFAULTS = {"alpha": 0.03}
+GAUSSIAN_DEFAULTS = {"alpha": 0.03, "autoregressive": True}
 
 
 class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -51,9 +51,9 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         The machine that is cloned for every class. None takes
         ``HelmholtzMachine((50, 20), alpha=1e-3, max_iter=100)``, for a few
         hundred rows a class; wider layers want more rows. With Gaussian units
-        it has ``alpha=0.03``. Pipelines are not taken: a step fitted anew for
-        every class would measure the classes' densities by different rulers. Put
-        the classifier into the pipeline instead.
+        it has ``alpha=0.03`` and ``autoregressive=True``. Pipelines are not
+        taken: a step fitted anew for every class would measure the classes'
+        densities by different rulers. Put the classifier into the pipeline instead.
 
     priors : {"uniform"}, array-like of shape (n_classes,) or None, default=None
         Prior probabilities of the classes, in the order of `classes_`; they
