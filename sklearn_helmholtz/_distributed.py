@@ -143,7 +143,8 @@ def _fit(machine, blocks, sizes, client):
     for epoch in range(n_epochs):
         if step.penalty.learns and epoch:
             futures = _of_some_rows(_measured, machine, state, blocks, places, client)
-            step.penalty.learn(state.machine, _tree(client, futures, pooled).result())
+            moments = _tree(client, futures, pooled).result()
+            step.penalty.learn(state.machine, moments, epoch / n_epochs)
         for number in range(n_steps):
             parts = [even_part(size, number, n_steps) for size in sizes]
             key = seed, epoch, number

@@ -276,6 +276,7 @@ class Fitting(Settings):
         rate = self._rate(step.rows.n_rows)
         schedule = SCHEDULES[self.learning_rate_schedule]
         first = watch.n_epochs
+        n_steps = watch.most_epochs * self._n_minibatches(step.rows.n_rows)
         step.begin()
         trainer = epochs(
             step,
@@ -294,8 +295,9 @@ class Fitting(Settings):
             watch.secure()
             hold_one_blas_thread()
             if step.penalty.learns and step.state.n_steps:
-                given = step.state.machine, monitored, team, self._block_rows()
-                step.penalty.learn(step.state.machine, measure_rows(*given))
+                machine, done = step.state.machine, step.state.n_steps / n_steps
+                moments = measure_rows(machine, monitored, team, self._block_rows())
+                step.penalty.learn(machine, moments, done)
             next(trainer)
             watch.record(evaluate)
             if self.verbose and not watch.diverged:

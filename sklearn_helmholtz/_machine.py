@@ -160,7 +160,8 @@ class HelmholtzMachine(
         steps are measured in the units' variance, and shortened if parents are many.)
         "evidence" gives the generative weights heavy-tailed priors, and learns
         after every epoch of :meth:`fit` at what scale each unit sends [6]_ [7]_:
-        the choice where rows are few. A new machine's first epoch goes without.
+        the choice where rows are few. A new machine's first epoch goes without, and
+        its upper layers do for the first quarter of all steps.
         "auto" is that at part of its strength, w / (w + 4 n) for w generative
         weights and n rows; for contrastive divergence, where "evidence" is
         refused, it is 3e-4. The weights of Gaussian visible units are drawn by

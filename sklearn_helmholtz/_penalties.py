@@ -34,6 +34,10 @@ _WEIGHTS_A_ROW = 4
 #: rows or more, there are for each. With so many rows a step's pull is small.
 _MOST_STEPS = 8
 _MINIBATCHES_A_STEP = 10
+#: The part of a new machine's steps from which on upper layers have priors. Their
+#: weights start at 0, with nothing to explain until the layers below have learned, and
+#: priors would keep them there.
+_UPPER_LAYERS_FROM = 0.25
 #: Factor of the pull on the weights of real units, by trial. Their steps are shortened
 #: where parents are many, and the pull is not.
 _PULL_ON_REAL = 0.3
@@ -297,7 +301,7 @@ class Evidence(Penalty):
             return 0.0
         return self._factor() / self._widths(network, number)
 
-    def learn(self, machine, moments):
+    def learn(self, machine, moments, done=1.0):
         """Update the scales.
 
         Parameters
@@ -305,8 +309,13 @@ class Evidence(Penalty):
         machine : Machine
         moments : dict
             What :func:`measure` gives.
+
+        done : float, default=1.0
+            What part of all steps a new machine has taken.
         """
         for (network, number), found in moments.items():
+            if number and done < _UPPER_LAYERS_FROM:
+                continue
             weights = getattr(machine, network)[number].weights
             information, variance = found.curvature()
             # From which unit on each parent sends: all, or those after itself.

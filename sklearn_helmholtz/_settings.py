@@ -137,10 +137,13 @@ class Settings:
         enough = self._epochs_of(least_steps, n_rows)
         return min(max(enough, _LEAST_EPOCHS), _MOST_EPOCHS)
 
+    def _n_minibatches(self, n_rows):
+        """Return how many minibatches an epoch of so many rows has."""
+        return max(1, math.ceil(n_rows / self._number("batch_size")))
+
     def _epochs_of(self, n_minibatches, n_rows):
         """Return how many epochs so many rows take for so many minibatches."""
-        an_epoch = max(1, math.ceil(n_rows / self._number("batch_size")))
-        return math.ceil(n_minibatches / an_epoch)
+        return math.ceil(n_minibatches / self._n_minibatches(n_rows))
 
     def _planned_epochs(self, X):
         """Return the same for data that are not yet validated."""

@@ -149,7 +149,8 @@ def fit_jointly(machine, blocks, order_of, share):
     for epoch in range(machine.max_iter):
         if penalty.learns and epoch:
             x = everything.take(slice(0, everything.n_rows))
-            penalty.learn(state.machine, measure(state.machine, x))
+            moments = measure(state.machine, x)
+            penalty.learn(state.machine, moments, epoch / machine.max_iter)
         orders = [order_of(seed, epoch, k) for k in range(len(blocks))]
         for number in range(n_steps):
             part = slice(number * share, (number + 1) * share)
@@ -165,8 +166,9 @@ def fit_jointly(machine, blocks, order_of, share):
             step.rule = InBlocks(step.rule, [share] * len(blocks))
             step.lanes = step.rule.lanes
             assert all(isinstance(stream, Stream) for stream in step.streams)
-            factor = 1 - (epoch + number / n_steps) / machine.max_iter
-            step(slice(0, len(joint)), machine._rate() * factor, run_in_turn)
+            rate = machine._rate(everything.n_rows)
+            rate *= 1 - (epoch + number / n_steps) / machine.max_iter
+            step(slice(0, len(joint)), rate, run_in_turn)
     machine._publish(attributes(state))
     return machine
 

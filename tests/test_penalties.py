@@ -268,6 +268,26 @@ def test_many_rows_are_pulled_for_seldom_and_as_much_in_all():
     assert [Evidence({}, n, 1.0, 100).every for n in (400, 1999, 2000)] == [1, 1, 2]
 
 
+def test_upper_layers_have_priors_from_a_quarter_of_the_steps_on():
+    machine, x = random_machine((5, 4, 3)), binary_rows(20, 5)
+    for done, pulled in ((0.2, [True, False]), (0.25, [True, True])):
+        penalty = Evidence(initial_scales(machine), 20)
+        penalty.learn(machine, measure(machine, x), done)
+        for number, expected in enumerate(pulled):
+            weights = machine.generative[number].weights
+            gradient = np.zeros_like(weights)
+            penalty.pull("generative", number, weights, gradient)
+            assert gradient.any() == expected
+
+
+def test_priors_leave_a_second_layer_alive_that_has_something_to_say():
+    """Pulled from the first epochs on, its weights come to nothing."""
+    rng = np.random.default_rng(0)
+    X = rng.beta(0.3, 0.3, (4, 20))[rng.integers(0, 4, 150)] > rng.random((150, 20))
+    machine = HelmholtzMachine(random_state=0).fit(X.astype(float))
+    assert np.abs(machine.generative_coefs_[1]).max() > 2
+
+
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_step_in_so_many_pulls(every, monkeypatch):
     seen = []
