@@ -143,7 +143,8 @@ class HelmholtzMachine(
         divergence half of these) and 0.03 for "natural"; of that :meth:`fit` takes
         (n / 40)^2 where it has n < 40 rows. A `momentum` above 0.9 takes
         (1 - momentum) / 0.1 of it and, where the rate does not end at 0, a
-        `batch_size` below 100 its hundredth. For `optimizer="adam"` it is 0.001.
+        `batch_size` below 100 takes batch_size / 100. For `optimizer="adam"` it is
+        0.001.
 
     momentum : float, default=0.9
         How much of its last step, in [0, 1), "sgd" adds to the next; for "adam" its

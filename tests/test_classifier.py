@@ -578,7 +578,7 @@ def test_classes_that_differ_in_how_columns_depend_on_each_other_are_told_apart(
     rng = np.random.default_rng(0)
     loadings = rng.normal(size=(3, 4, 20))
     y = np.arange(330) % 3
-    X = np.einsum("nf,nfd->nd", rng.normal(size=(330, 4)), loadings[y])
+    X = np.einsum("rf,rfc->rc", rng.normal(size=(330, 4)), loadings[y])
     X += 0.5 * rng.normal(size=X.shape)
     fitted = HelmholtzClassifier(random_state=0).fit(X[:30], y[:30])
     assert fitted.score(X[30:], y[30:]) > 0.88
