@@ -258,7 +258,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             check_classification_targets(classes)
             start = self._start(X, np.unique(column_or_1d(classes)))
         else:
-            start = vars(self).copy()
+            start = vars(self)
             if classes is not None and not np.array_equal(
                 np.unique(classes), self.classes_
             ):
@@ -269,7 +269,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         places = _places(start["classes_"], y)
         seen = np.unique(places) if first else np.flatnonzero(self.class_count_)
         if start["visible_"] == "gaussian" and len(seen) < len(start["classes_"]):
-            start |= _moments_with(X, start.get("_moments"))
+            start = start | _moments_with(X, start.get("_moments"))
         self._learn("partial_fit", X, places, start)
 
     def _validate(self, X, y, *, reset):

@@ -10,7 +10,6 @@ Dask is never imported: its client and arrays arrive as arguments. A little long
 most modules here, as what workers run belongs beside what calls it.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ from ._optimizers import SCHEDULES
 from ._parallel import quiet, workers
 from ._penalties import measure, pooled
 from ._state import TrainingState
+from ._training import n_minibatches
 
 
 class Sums(NamedTuple):
@@ -136,7 +136,7 @@ def _fit(machine, blocks, sizes, client):
     seed = int(state.generators[0].integers(2**31))
     step = machine._step(state, machine._in_units(first), n_rows=sum(sizes))
     batch_size = max(machine._number("batch_size"), len(blocks))
-    n_steps = math.ceil(sum(sizes) / batch_size)
+    n_steps = n_minibatches(sum(sizes), batch_size)
     initial = machine._rate(sum(sizes))
     schedule = SCHEDULES[machine.learning_rate_schedule]
     n_epochs = machine._n_epochs(sum(sizes))

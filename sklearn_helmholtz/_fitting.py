@@ -29,7 +29,7 @@ from ._penalties import measure_rows
 from ._random import make_generators
 from ._settings import Settings
 from ._start import initial_machine, visible_kind
-from ._training import epochs
+from ._training import epochs, n_minibatches
 from ._warnings import warn_caller
 from ._watch import Watch
 
@@ -276,12 +276,13 @@ class Fitting(Settings):
         rate = self._rate(step.rows.n_rows)
         schedule = SCHEDULES[self.learning_rate_schedule]
         first = watch.n_epochs
-        n_steps = watch.most_epochs * self._n_minibatches(step.rows.n_rows)
+        batch_size = self._number("batch_size")
+        n_steps = watch.most_epochs * n_minibatches(step.rows.n_rows, batch_size)
         step.begin()
         trainer = epochs(
             step,
             n_epochs=watch.most_epochs,
-            batch_size=self._number("batch_size"),
+            batch_size=batch_size,
             shuffle=self.shuffle,
             learning_rate=lambda share, epoch: rate * schedule(share, epoch),
             run=self._runner(team, step),

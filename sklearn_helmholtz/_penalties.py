@@ -123,8 +123,8 @@ def measure_rows(machine, rows, team, block_rows):
 def _moments(parent, information):
     """Return the Moments of parents and their children's information."""
     parent = parent.astype(np.float64)
-    of_parent = parent.sum(axis=0), np.square(parent).sum(axis=0)
-    return Moments(len(parent), *of_parent, information.sum(axis=0))
+    sums = parent.sum(axis=0), np.square(parent).sum(axis=0), information.sum(axis=0)
+    return Moments(len(parent), *sums)
 
 
 def pooled(first, second):

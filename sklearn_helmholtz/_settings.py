@@ -14,7 +14,7 @@ from ._learning_rules import LEARNING_RULES
 from ._optimizers import OPTIMIZERS
 from ._parallel import run_in_turn
 from ._penalties import Evidence, Fixed, share_of_evidence
-from ._training import Step
+from ._training import Step, n_minibatches
 
 #: Below this many multiplications, in float32, a step is too short to share among
 #: threads: at each call into NumPy they hand Python's lock to each other.
@@ -137,13 +137,10 @@ class Settings:
         enough = self._epochs_of(least_steps, n_rows)
         return min(max(enough, _LEAST_EPOCHS), _MOST_EPOCHS)
 
-    def _n_minibatches(self, n_rows):
-        """Return how many minibatches an epoch of so many rows has."""
-        return max(1, math.ceil(n_rows / self._number("batch_size")))
-
-    def _epochs_of(self, n_minibatches, n_rows):
+    def _epochs_of(self, n_steps, n_rows):
         """Return how many epochs so many rows take for so many minibatches."""
-        return math.ceil(n_minibatches / self._n_minibatches(n_rows))
+        an_epoch = n_minibatches(n_rows, self._number("batch_size"))
+        return math.ceil(n_steps / max(1, an_epoch))
 
     def _planned_epochs(self, X):
         """Return the same for data that are not yet validated."""

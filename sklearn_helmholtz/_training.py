@@ -288,6 +288,11 @@ def _part(index, part, n_rows):
     return index[part]
 
 
+def n_minibatches(n_rows, batch_size):
+    """Return how many minibatches one epoch has."""
+    return math.ceil(n_rows / batch_size)
+
+
 def minibatches(n_rows, batch_size, generator=None):
     """Yield the minibatches of one epoch: slices, or positions in random order.
 
@@ -305,7 +310,7 @@ def minibatches(n_rows, batch_size, generator=None):
         Gives the order; without it the rows are taken as they come.
     """
     order = None if generator is None else generator.permutation(n_rows)
-    n_parts = math.ceil(n_rows / batch_size)
+    n_parts = n_minibatches(n_rows, batch_size)
     for number in range(n_parts):
         part = even_part(n_rows, number, n_parts)
         yield part if order is None else order[part]

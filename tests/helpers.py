@@ -172,3 +172,17 @@ def binary_rows(n_rows=230, n_features=9, dtype=np.float64, seed=0):
     """Return random binary rows."""
     rng = np.random.default_rng(seed)
     return rng.integers(0, 2, (n_rows, n_features)).astype(dtype)
+
+
+def independent_score(X, held_out):
+    """Return the mean log-likelihood of rows by independent columns, in nats.
+
+    Bernoulli columns with a row of each kind more, or normal ones where values are
+    negative.
+    """
+    if X.min() < 0:
+        variance = X.var(axis=0)
+        squares = np.square(held_out - X.mean(axis=0)) / variance
+        return -0.5 * (squares + np.log(2 * np.pi * variance)).sum(axis=1).mean()
+    mean = (X.sum(axis=0) + 1) / (len(X) + 2)
+    return (held_out * np.log(mean / (1 - mean)) + np.log1p(-mean)).sum(axis=1).mean()

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import oracles
 import pytest
-from helpers import divergence_bits, draws
+from helpers import divergence_bits, draws, independent_score
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
@@ -83,20 +83,6 @@ def independent_bits(table):
     mean = chances @ images
     log_p = images @ np.log(mean) + (1 - images) @ np.log(1 - mean)
     return float(chances @ (np.log(chances) - log_p) / np.log(2))
-
-
-def independent_score(X, held_out):
-    """Return the mean log-likelihood of rows by independent columns, in nats.
-
-    Bernoulli columns with a row of each kind more, or normal ones where values are
-    negative.
-    """
-    if X.min() < 0:
-        variance = X.var(axis=0)
-        squares = np.square(held_out - X.mean(axis=0)) / variance
-        return -0.5 * (squares + np.log(2 * np.pi * variance)).sum(axis=1).mean()
-    mean = (X.sum(axis=0) + 1) / (len(X) + 2)
-    return (held_out * np.log(mean / (1 - mean)) + np.log1p(-mean)).sum(axis=1).mean()
 
 
 @pytest.mark.parametrize("binary", [True, False])
