@@ -32,8 +32,11 @@ from ._start import visible_kind
 
 #: What `estimator=None` stands for, and what is otherwise with Gaussian units, which
 #: overfit more where columns are many, and learn correlations best from each other.
+#: A penalty for few rows would hide from many what correlates them; `partial_fit`,
+#: which learns no priors, has to have one.
 DEFAULTS = {"hidden_layer_sizes": (50, 20), "alpha": 1e-3, "max_iter": 100}
-GAUSSIAN_DEFAULTS = {"alpha": 0.03, "autoregressive": True}
+GAUSSIAN_DEFAULTS = {"alpha": "auto", "autoregressive": True}
+STREAMED_GAUSSIAN_DEFAULTS = GAUSSIAN_DEFAULTS | {"alpha": 0.03}
 
 
 class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -51,9 +54,10 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         The machine that is cloned for every class. None takes
         ``HelmholtzMachine((50, 20), alpha=1e-3, max_iter=100)``, for a few
         hundred rows a class; wider layers want more rows. With Gaussian units
-        it has ``alpha=0.03`` and ``autoregressive=True``. Pipelines are not
-        taken: a step fitted anew for every class would measure the classes'
-        densities by different rulers. Put the classifier into the pipeline instead.
+        it has ``alpha="auto"``, or 0.03 if :meth:`partial_fit` starts it, and
+        ``autoregressive=True``. Pipelines are not taken: a step fitted anew for every
+        class would measure the classes' densities by different rulers. Put the
+        classifier into the pipeline instead.
 
     priors : {"uniform"}, array-like of shape (n_classes,) or None, default=None
         Prior probabilities of the classes, in the order of `classes_`; they
@@ -295,16 +299,19 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             found["_seeds"] = rng.randint(top, size=len(classes)).tolist()
         return found
 
-    def _machine(self, kind=None):
+    def _machine(self, kind=None, method="fit"):
         """Return a new machine, as `estimator` says, for a kind of visible units."""
-        if self.estimator is None:
-            more = GAUSSIAN_DEFAULTS if kind == "gaussian" else {}
-            return HelmholtzMachine(**DEFAULTS | more)
-        return clone(self.estimator)
+        if self.estimator is not None:
+            return clone(self.estimator)
+        more = {}
+        if kind == "gaussian":
+            fits = method == "fit"
+            more = GAUSSIAN_DEFAULTS if fits else STREAMED_GAUSSIAN_DEFAULTS
+        return HelmholtzMachine(**DEFAULTS | more)
 
-    def _blank(self, start, k):
-        """Return an unfitted machine for class k."""
-        blank = self._machine(start["visible_"])
+    def _blank(self, start, k, method):
+        """Return an unfitted machine for class k, whose first method is to be this."""
+        blank = self._machine(start["visible_"], method)
         if start["_seeds"] is not None:
             blank.set_params(random_state=start["_seeds"][k])
         gaussian = "location_" in start
@@ -335,7 +342,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         fitted = Parallel(n_jobs=self.n_jobs)(
             delayed(_train)(
                 method,
-                self._blank(start, k)
+                self._blank(start, k, method)
                 if machines[k] is None
                 else copy.copy(machines[k]),
                 X[np.flatnonzero(places == k)],

@@ -16,10 +16,11 @@ and one of them is taken in proportion to its weight. That leaves the target as 
 for every row that q may be given; the local move gives it the row as it is filled in
 now, the jump one filled in from a fresh dream.
 
-Visible units that see those before them are not independent given s. A particle of the
-first and of the last move then has a filling of its own, drawn unit after unit, and the
-target / proposal is p(s) / q(s), or 1, times the probability of the seen units given
-those before them. The local move chooses among fillings in the same way.
+Visible units that see those before them are not independent given s. Real ones are
+jointly normal, so that their conditional has a closed form, too. With binary ones, a
+particle of the first and of the last move has a filling of its own, drawn unit after
+unit, and the target / proposal is p(s) / q(s), or 1, times the probability of the seen
+units given those before them. The local move chooses among fillings in the same way.
 
 .. [1] C. Andrieu, A. Lee and M. Vihola, "Uniform ergodicity of the iterated
    conditional SMC and geometric ergodicity of particle Gibbs samplers",
@@ -29,12 +30,33 @@ those before them. The local move chooses among fillings in the same way.
 from itertools import islice
 
 import numpy as np
+import scipy.linalg
 
 from ._belief_network import Scratch, down_pass
 from ._likelihood import weigh
 from ._numerics import normalised_weights
 from ._parallel import raise_if_unwanted
 from ._random import choose, uniforms
+
+#: Values that rows worked on at once may need, beyond themselves, for their patterns of
+#: what is missing.
+_PATTERN_VALUES = 2**23
+
+
+def rows_at_once(machine, missing, most):
+    """Return how many rows :func:`fill_in` is to be given at once, `most` at most.
+
+    Parameters
+    ----------
+    machine : Machine
+    missing : ndarray of bool, shape (n_rows, n_features)
+    most : int
+    """
+    units = machine.top_down[0].units
+    if units.factorial or units.binary:
+        return most
+    largest = int(missing.sum(axis=1).max(initial=1))
+    return max(1, min(most, _PATTERN_VALUES // max(1, largest) ** 2))
 
 
 def fill_in(machine, x, missing, rng, *, n_iter, n_particles, mean):
@@ -84,40 +106,123 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
     ------
     drawn, mean : ndarray of shape (n_rows, n_features)
         The rows with missing units drawn, and with their means, given the
-        present hidden states. Both are the draws where visible units see each
-        other.
+        present hidden states. Both are the draws where binary visible units see
+        each other.
     """
     visible = machine.top_down[0]
+    given = _given_hidden(visible.units, missing)
     if hidden is None:
         dream, *hidden = _dream(machine.top_down, len(x), rng)
         x = np.where(missing, dream, x)
     while True:
         raise_if_unwanted()
-        x, hidden = _anew(machine, x, hidden, missing, rng, n_particles)
+        seen = _Seen(x, missing, rng, given)
+        x, hidden = _anew(machine, seen, hidden, n_particles)
         jumped = np.where(missing, _dream(machine.top_down, len(x), rng)[0], x)
-        x, hidden = _jump(machine, jumped, x, hidden, missing, rng, n_particles)
-        if visible.units.factorial:
-            x, _ = _filled(visible, x, hidden, missing, rng)
+        seen = _Seen(x, missing, rng, given)
+        x, hidden = _jump(machine, jumped, seen, hidden, n_particles)
+        if given:
+            x, _ = given.filled(x, visible.logits(hidden[0]), rng)
         hidden = _chosen(*_proposed(machine, x, hidden, rng, n_particles), rng)
-        if visible.units.factorial:
-            x, logits = _filled(visible, x, hidden, missing, rng)
-            mean = np.where(missing, visible.units.mean(logits, out=logits), x)
+        if given:
+            x, mean = given.filled(x, visible.logits(hidden[0]), rng)
         else:
             x = mean = _refilled(visible, x, hidden, missing, rng, n_particles)
         yield x, mean
 
 
-def _filled(visible, x, hidden, missing, rng):
-    """Return rows with the missing units drawn given hidden states; their logits."""
-    logits = visible.logits(hidden[0])
-    drawn = np.where(missing, visible.units.sample(logits, rng, x.shape), x)
-    return drawn, logits
+class _Independent:
+    """Visible units that are independent given hidden states, some of them missing.
+
+    Parameters
+    ----------
+    units : Bernoulli or Gaussian
+    missing : ndarray of bool, shape (n_rows, n_features)
+    """
+
+    def __init__(self, units, missing):
+        self.units = units
+        self.missing = missing
+
+    def log_prob_of_seen(self, x, logits):
+        """Return log p(seen | s) up to a constant a row; uses the logits up.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_rows, n_features)
+        logits : ndarray of shape (..., n_rows, n_features)
+        """
+        # Any value will do that is the same for all particles.
+        np.copyto(logits, x, where=self.missing)
+        return self.units.log_prob(x, logits)
+
+    def filled(self, x, logits, rng):
+        """Return rows with the missing units drawn given s, and with their means."""
+        drawn = np.where(self.missing, self.units.sample(logits, rng, x.shape), x)
+        return drawn, np.where(self.missing, self.units.mean(logits, out=logits), x)
+
+
+class _JointlyNormal:
+    """The same for real visible units that see each other.
+
+    With W = 1 - V their noise is x W - a, so that the precision of x, given s, is
+    P = W D^-1 W^T with the noises' variances D. For each pattern of what is missing, m,
+    the factor of P_mm is kept.
+    """
+
+    def __init__(self, units, missing):
+        self.units = units
+        self.missing = missing
+        self.precision = units.precision.astype(np.float64)
+        self.matrix = np.eye(len(self.precision)) - units.lateral.weights
+        joint = (self.matrix * self.precision) @ self.matrix.T
+        patterns, which = np.unique(missing, axis=0, return_inverse=True)
+        self.parts = []
+        for number in np.flatnonzero(patterns.any(axis=1)):
+            places = np.flatnonzero(patterns[number])
+            factor = np.linalg.cholesky(joint[np.ix_(places, places)])
+            eye = np.eye(len(places))
+            root = scipy.linalg.solve_triangular(factor, eye, lower=True)
+            rows = np.flatnonzero(which.ravel() == number)
+            self.parts.append((np.ix_(rows, places), root))
+
+    def log_prob_of_seen(self, x, logits):
+        """Return log p(seen | s) up to a constant a row.
+
+        That of the missing units at their means differs by a constant.
+        """
+        return self.units.log_prob(self._expected(x, logits), logits)
+
+    def filled(self, x, logits, rng):
+        """Return rows with the missing units drawn given s, and with their means."""
+        mean = self._expected(x, logits)
+        drawn, noise = mean.copy(), rng.normals(x.shape, x.dtype)
+        for at, root in self.parts:
+            drawn[at] += noise[at] @ root
+        return drawn, mean
+
+    def _expected(self, x, logits):
+        """Return rows with the missing units at their means, given s and the seen."""
+        zeroed = np.where(self.missing, 0, x)
+        noise = self.units.residual(zeroed, logits).astype(np.float64)
+        slope = (noise * self.precision) @ self.matrix.T
+        found = np.broadcast_to(x, slope.shape).copy()
+        for at, root in self.parts:
+            found[..., *at] = -(slope[..., *at] @ root.T) @ root
+        return found
+
+
+def _given_hidden(units, missing):
+    """Return what is known in closed form of visible units, or None."""
+    if units.factorial:
+        return _Independent(units, missing)
+    return None if units.binary else _JointlyNormal(units, missing)
 
 
 def _refilled(visible, x, hidden, missing, rng, n_particles):
     """Return rows with the missing units drawn among the present and new fillings.
 
-    For visible units that see each other, and so those that are seen, too.
+    For binary visible units that see each other, and so those that are seen, too.
     """
     logits = np.broadcast_to(visible.logits(hidden[0]), (n_particles, *x.shape))
     filled = visible.units.fill_in(logits, x, missing, rng)
@@ -134,32 +239,34 @@ def _dream(layers, n_rows, rng):
     return down_pass(layers, n_rows, rng, Scratch(layers[0].bias.dtype))
 
 
-def _jump(machine, jumped, x, hidden, missing, rng, n_particles):
+def _jump(machine, jumped, seen, hidden, n_particles):
     """Return rows and hidden states after a move that sums missing units out.
 
-    Where visible units see each other that sum has no closed form, and each particle
-    brings its own filling.
+    Where that sum has no closed form, each particle brings its own filling.
 
     Parameters
     ----------
+    machine : Machine
+
     jumped : ndarray of shape (n_rows, n_features)
         The rows that the recognition network sees.
 
-    x : ndarray of shape (n_rows, n_features)
-        The rows as they are filled in now.
+    seen : _Seen
+    hidden : list of ndarray of shape (n_rows, n_units)
+    n_particles : int
     """
-    seen = _Seen(x, missing, rng)
-    log_w, particles = _proposed(machine, jumped, hidden, rng, n_particles, seen)
+    log_w, particles = _proposed(machine, jumped, hidden, seen.rng, n_particles, seen)
     return seen.chosen(log_w, particles)
 
 
-def _anew(machine, x, hidden, missing, rng, n_particles):
+def _anew(machine, seen, hidden, n_particles):
     """Return rows and hidden states after such a move whose proposals are dreams."""
-    dreams = _dream(machine.generative[1:], n_particles * len(x), rng)
-    particles = [drawn.reshape(n_particles, len(x), -1) for drawn in dreams]
+    n_rows = len(seen.x)
+    dreams = _dream(machine.generative[1:], n_particles * n_rows, seen.rng)
+    particles = [drawn.reshape(n_particles, n_rows, -1) for drawn in dreams]
     for drawn, present in zip(particles, hidden, strict=True):
         drawn[0] = present
-    visible, seen = machine.top_down[0], _Seen(x, missing, rng)
+    visible = machine.top_down[0]
     log_w = seen(visible, visible.logits_of_particles(particles[0]))
     return seen.chosen(log_w, particles)
 
@@ -174,19 +281,20 @@ class _Seen:
 
     missing : ndarray of bool, shape (n_rows, n_features)
     rng : Stream
+
+    given : _Independent, _JointlyNormal or None
+        None if the sum has no closed form.
     """
 
-    def __init__(self, x, missing, rng):
-        self.x, self.missing, self.rng = x, missing, rng
+    def __init__(self, x, missing, rng, given):
+        self.x, self.missing, self.rng, self.given = x, missing, rng, given
         self.fillings = []
 
     def __call__(self, visible, logits):
         """Return it for particles with these logits, which are used up."""
         x, missing = self.x, self.missing
-        if visible.units.factorial:
-            # Any value will do that is the same for all particles.
-            np.copyto(logits, x, where=missing)
-            return visible.units.log_prob(x, logits)
+        if self.given:
+            return self.given.log_prob_of_seen(x, logits)
         filled = visible.units.fill_in(logits, x, missing, self.rng)
         filled[0] = x
         self.fillings.append(filled)

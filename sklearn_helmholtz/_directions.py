@@ -15,9 +15,39 @@ from ._numerics import column_mean
 #: rate times this is below 2 (1 + m), on the same rows: up to rates of 3.8 for 0.9, and
 #: a little less where minibatches differ.
 _LARGEST_CURVATURE = 1.0
-#: The mean squared length of a recognition unit's parents from which on its steps are
-#: made shorter, times the usual rate. MNIST's is 68, with pixels less their mean.
-_LONGEST_PARENTS = 100.0
+#: The most that `longest_parents` gives. MNIST's is 68, with pixels less their mean.
+_LONGEST = 100.0
+#: What it gives in a stream, whose rate does not fall.
+_LONGEST_IN_A_STREAM = 30.0
+#: What it gives times the parents, for each row of a minibatch and each row that there
+#: is; and the least, for each row of a minibatch. Both by trial.
+_LENGTH_OF_ROWS = 0.3
+_LEAST_LENGTH = 0.1
+
+
+def longest_parents(n_parents, n_rows=None, minibatch=None):
+    """Return the mean squared length of parents from which on recognition is tamed.
+
+    Times the usual rate; steps from longer ones are shorter. The noise that minibatches
+    leave in a logit grows with that length and the rate over the minibatch's rows.
+    A rate that falls to 0 takes it away, but that takes steps: the more parents there
+    are to share the length among, the weaker is what draws the weights back. So few
+    rows of many columns would end with units that follow the last dreams' noise.
+
+    Parameters
+    ----------
+    n_parents : int
+
+    n_rows : int, default=None
+        Rows that there are, None if that is not known.
+
+    minibatch : int, default=None
+        How many of them a step is made from.
+    """
+    if n_rows is None:
+        return _LONGEST_IN_A_STREAM
+    learned = _LENGTH_OF_ROWS * minibatch * n_rows / max(1, n_parents)
+    return min(max(learned, _LEAST_LENGTH * minibatch), _LONGEST)
 
 
 class Plain:
@@ -27,12 +57,15 @@ class Plain:
     informed = False
     #: The learning rate to start with.
     usual_rate = 0.1
+    #: Rows of a minibatch below which even a rate that ends at 0 has to be lower.
+    least_minibatch = 1
     #: The type of a layer's running average, None if there are none.
     kind_of_average: type | None = None
     gradient = staticmethod(Gradient.like)
 
-    def __init__(self, averages=None):
+    def __init__(self, averages=None, longest=longest_parents):
         self.averages = averages
+        self.longest = longest
 
     @staticmethod
     def initial_averages(machine):
@@ -54,9 +87,33 @@ class Plain:
         parent, residual = regression.parent, regression.residual
         if parent is not None:
             # The bias is a parent that is always 1, which centring parts from others.
-            scale = _taming(regression, parent, self.usual_rate, others=1)
+            scale = self._taming(regression, parent, others=1)
             add_product(parent, residual, gradient.weights, scratch, keep, scale)
         add_column_sums(residual, gradient.bias, keep, scale)
+
+    def _taming(self, regression, parent, others=0):
+        """Return the factor of a residual, below 1 for long parents.
+
+        Long in the mean square, to which `others` adds that of what else teaches the
+        units.
+
+        Linear least squares is solved by gradient steps only if they are shorter than
+        2 over the largest curvature. The parents' mean squared length bounds that.
+        Residuals of binary units are bounded, so logistic regressions do not diverge;
+        but with very many parents a step saturates units of the recognition network,
+        which then know nothing of what they do not see. (Not where its regression is
+        one with the other network's, of weights that both share.)
+        """
+        if regression.n_linear_parents:
+            largest = _LARGEST_CURVATURE / regression.n_linear_parents
+        elif regression.network in BOTTOM_UP and not regression.shared:
+            largest, others = self.longest(parent.shape[1]) / self.usual_rate, 0
+            if parent.shape[1] <= largest:
+                return 1  # without a look: no column's spread is above one
+        else:
+            return 1
+        curvature = float(np.vdot(parent, parent)) / len(parent) + others
+        return largest / max(curvature, largest)
 
     def precondition(self, network, index, gradient, penalty, rate):
         """Turn the gradient into the direction that the optimiser takes, in place.
@@ -93,6 +150,7 @@ class Centred(Plain):
     """
 
     usual_rate = 1.0
+    least_minibatch = 5
     kind_of_average = np.ndarray
     #: How far a minibatch moves the running mean.
     rate = 0.05
@@ -116,7 +174,7 @@ class Centred(Plain):
             centre = self.averages[regression.network][regression.layer]
             centred = scratch("centred", parent.shape)
             np.subtract(parent, centre, out=centred)
-            scale = _taming(regression, centred, self.usual_rate)
+            scale = self._taming(regression, centred)
             add_product(centred, residual, gradient.weights, scratch, keep, scale)
             if first:
                 column_mean(centred, out=gradient.shift, times=share)
@@ -135,30 +193,6 @@ class Centred(Plain):
         step.bias -= centre.dot(step.weights)
         step.shift *= self.rate / step.share
         centre += step.shift
-
-
-def _taming(regression, parent, usual_rate, others=0):
-    """Return the factor of a residual, below 1 for long parents.
-
-    Long in the mean square, to which `others` adds that of what else teaches the units.
-
-    Its regression is linear least squares, which gradient steps solve only if
-    they are shorter than 2 over the largest curvature. The parents' mean
-    squared length bounds that. Residuals of binary units are bounded, so logistic
-    regressions do not diverge; but with very many parents a step saturates units of the
-    recognition network, which then know nothing of what they do not see. (Not where its
-    regression is one with the other network's, of weights that both share.)
-    """
-    if regression.n_linear_parents:
-        largest = _LARGEST_CURVATURE / regression.n_linear_parents
-    elif regression.network in BOTTOM_UP and not regression.shared:
-        largest, others = _LONGEST_PARENTS / usual_rate, 0
-        if parent.shape[1] <= largest:
-            return 1  # without a look: no column's spread is above one
-    else:
-        return 1
-    curvature = float(np.vdot(parent, parent)) / len(parent) + others
-    return largest / max(curvature, largest)
 
 
 class Natural(Plain):
@@ -187,6 +221,7 @@ class Natural(Plain):
 
     informed = True
     usual_rate = 0.03
+    least_minibatch = 10
     kind_of_average = dict
     #: How far a minibatch moves the running averages, once there are enough.
     rate = 0.05

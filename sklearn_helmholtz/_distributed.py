@@ -148,7 +148,7 @@ def _fit(machine, blocks, sizes, client):
         for number in range(n_steps):
             parts = [even_part(size, number, n_steps) for size in sizes]
             key = seed, epoch, number
-            sums = _minibatch(machine, state, blocks, parts, key, client)
+            sums = _minibatch(machine, state, blocks, parts, key, client, sum(sizes))
             done = (epoch + number / n_steps) / n_epochs
             _learn(step, sums, initial * schedule(done, epoch))
         machine._publish(attributes(state))
@@ -185,7 +185,7 @@ def _taken(X, place):
     return X[place]
 
 
-def _minibatch(machine, state, blocks, parts, key, client):
+def _minibatch(machine, state, blocks, parts, key, client, n_rows):
     """Return the :class:`Sums` over parts of blocks, some of which may be empty.
 
     Parameters
@@ -198,10 +198,15 @@ def _minibatch(machine, state, blocks, parts, key, client):
         Seed, epoch, number of the step.
 
     client : dask.distributed.Client
+
+    n_rows : int
+        Rows of all blocks.
     """
     present = client.submit(_same, _present(machine, state), pure=False)
     futures = [
-        client.submit(block_sums, present, block, part, (*key, number), pure=False)
+        client.submit(
+            block_sums, present, block, part, (*key, number), n_rows, pure=False
+        )
         for number, (block, part) in enumerate(zip(blocks, parts, strict=True))
         if part.start < part.stop
     ]
@@ -221,7 +226,7 @@ def _same(value):
     return value
 
 
-def block_sums(machine, X, part, key):
+def block_sums(machine, X, part, key, n_rows):
     """Return the :class:`Sums` of some rows of a block.
 
     Parameters
@@ -237,23 +242,26 @@ def block_sums(machine, X, part, key):
 
     key : tuple of int
         Seed, epoch, number of the step, number of the block.
+
+    n_rows : int
+        Rows of all blocks.
     """
     seed, epoch, number, block = key
     order = np.arange(X.shape[0])
     if machine.shuffle:
         order = _generator((seed, 0, epoch, block)).permutation(X.shape[0])
     rows = machine._validate(X[order[part]], reset=False)
-    n_rows = rows.n_rows
+    n_part = rows.n_rows
     generators = [None, _generator((seed, 1, epoch, number, block))]
     state = TrainingState(
         machine_of(machine), {}, machine._averages, machine._scales, generators
     )
-    step = machine._step(state, machine._in_units(rows))
-    whole = slice(0, n_rows)
+    step = machine._step(state, machine._in_units(rows), n_rows=n_rows)
+    whole = slice(0, n_part)
     lane = Lane((("wake", whole), ("sleep", whole)), ())
     with workers(1):
         squares = step.collect(0, lane, whole, rate=1.0)
-    return _scaled(Sums(step.touched[0], squares, n_rows), n_rows)
+    return _scaled(Sums(step.touched[0], squares, n_part), n_part)
 
 
 def _generator(key):

@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._annealing import annealed_rows
 from ._atomic import AllOrNothing
 from ._belief_network import down_mean, down_pass, up_means, work_of
-from ._conditional import fill_in
+from ._conditional import fill_in, rows_at_once
 from ._data import BLOCK_ROWS, Rows, blocks
 from ._directions import DIRECTIONS
 from ._enumeration import exact_log_likelihood
@@ -141,10 +141,12 @@ class HelmholtzMachine(
         Step for the mean gradient of a minibatch, in nats a row. "auto" takes
         what suits the direction, 1 for "centred", 0.1 for "plain" (for contrastive
         divergence half of these) and 0.03 for "natural"; of that :meth:`fit` takes
-        (n / 40)^2 where it has n < 40 rows. A `momentum` above 0.9 takes
+        (n / 40)^2 where it has n < 40 rows, or batch_size / 5 (for "natural"
+        batch_size / 10) if that is less. A `momentum` above 0.9 takes
         (1 - momentum) / 0.1 of it and, where the rate does not end at 0, a
-        `batch_size` below 100 takes batch_size / 100. For `optimizer="adam"` it is
-        0.001.
+        `batch_size` below 100 takes batch_size / 100, instead of that over 5 or 10.
+        For `optimizer="adam"` it is 0.001. Steps of the recognition network are
+        shorter where inputs are many for the rows.
 
     momentum : float, default=0.9
         How much of its last step, in [0, 1), "sgd" adds to the next; for "adam" its
@@ -927,10 +929,10 @@ class HelmholtzMachine(
         missing = np.isnan(X)
         start = np.asarray(getattr(self, "location_", 0.5), dtype=self._dtype)
         rows = self._in_units(Rows(np.where(missing, start, X)), training=False)
-        parts = rows.blocks(BLOCK_ROWS // 2)
+        machine = machine_of(self)
+        parts = rows.blocks(rows_at_once(machine, missing, BLOCK_ROWS // 2))
         # A generator a block, so that blocks may be filled in in any thread.
         generators = make_generators(random_state, len(parts))
-        machine = machine_of(self)
         filled = np.empty_like(rows.X)
 
         def fill(block):

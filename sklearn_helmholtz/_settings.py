@@ -1,6 +1,7 @@
 """From the estimator's parameters to the parts of training."""
 
 import math
+from functools import partial
 from itertools import pairwise
 from numbers import Integral, Real
 
@@ -8,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import _num_samples
 
 from ._data import is_binary
-from ._directions import DIRECTIONS
+from ._directions import DIRECTIONS, longest_parents
 from ._fitted import new_memory
 from ._learning_rules import LEARNING_RULES
 from ._optimizers import OPTIMIZERS
@@ -172,7 +173,8 @@ class Settings:
         Of few rows, the same in every step, all layers become certain, and score other
         rows by hundreds of nats less than independent units do. The noise that
         parameters are left with is as the rate over a minibatch's rows, times the steps
-        that momentum adds up. A rate that ends at 0 takes away that of the rows.
+        that momentum adds up. A rate that ends at 0 takes away that of the rows, unless
+        there are very few of them.
 
         Parameters
         ----------
@@ -186,10 +188,16 @@ class Settings:
         usual = DIRECTIONS[self.direction].usual_rate
         usual *= LEARNING_RULES[self.learning_rule].rate_factor
         calm = (1 - self._number("momentum")) / (1 - _USUAL_MOMENTUM)
+        batch_size, enough = self._number("batch_size"), 1.0
         if n_rows is None or self.learning_rate_schedule != "linear":
-            calm *= self._number("batch_size") / _USUAL_MINIBATCH
+            calm *= batch_size / _USUAL_MINIBATCH
+        else:
+            enough = batch_size / DIRECTIONS[self.direction].least_minibatch
         usual *= min(1, calm)
-        return usual if n_rows is None else usual * min(1, n_rows / _FEW_ROWS) ** 2
+        if n_rows is not None:
+            # Whichever asks for less: a product would leave few rows nothing.
+            usual *= min(1, enough, (n_rows / _FEW_ROWS) ** 2)
+        return usual
 
     def _optimizer(self):
         return OPTIMIZERS[self.optimizer](self._number("momentum"))
@@ -221,13 +229,15 @@ class Settings:
         rule = LEARNING_RULES[self.learning_rule]
         direction = DIRECTIONS[self.direction]
         n_rows = n_rows or rows.n_rows
+        minibatch = min(self._number("batch_size"), n_rows)
+        known = {} if n_rows_a_step else {"n_rows": n_rows, "minibatch": minibatch}
         all_known = self.visible_ == "bernoulli" and not n_rows_a_step
         binary = rows if all_known else None
         return Step(
             state,
             rows,
             rule=rule(*map(self._number, _OF_RULES), informed=direction.informed),
-            direction=direction(state.averages),
+            direction=direction(state.averages, partial(longest_parents, **known)),
             optimizer=self._optimizer(),
             resample=self._resamples(rows),
             penalty=self._penalty(rule, state, n_rows, binary),

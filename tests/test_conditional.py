@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._belief_network import Layer
-from sklearn_helmholtz._conditional import completions, fill_in
+from sklearn_helmholtz._conditional import completions, fill_in, rows_at_once
 from sklearn_helmholtz._units import Bernoulli
 
 LEVEL = 1e-3
@@ -169,6 +169,78 @@ def test_gaussian_units_follow_the_conditional_mixture(kind):
         mean=False,
     )
     assert kstest(drawn[:, 2], distribution).pvalue > LEVEL
+
+
+def conditional_normals(machine, row, missing):
+    """Return chances and means of the missing units, a hidden state, and covariance."""
+    beside, seen = machine.autoregressive[0], ~missing
+    mixing = np.linalg.inv(np.eye(len(missing)) - np.triu(beside.weights, 1))
+    covariance = (mixing.T * machine.generative[0].units.variance) @ mixing
+    within = covariance[np.ix_(seen, seen)]
+    across = covariance[np.ix_(missing, seen)] @ np.linalg.inv(within)
+    log_chances, means = [], []
+    for hidden in oracles.hidden_states(plain(machine)):
+        sent = np.array(hidden[0]) @ machine.generative[0].weights
+        mean = (sent + machine.generative[0].bias + beside.bias) @ mixing
+        away = row[seen] - mean[seen]
+        # Of the density at the mean, the normaliser is the same for all states.
+        at_mean = oracles.log_joint(plain(machine), mean.tolist(), hidden)
+        log_chances.append(at_mean - 0.5 * away @ np.linalg.solve(within, away))
+        means.append(mean[missing] + across @ away)
+    chances = np.exp(np.array(log_chances) - oracles.log_sum(log_chances))
+    inside = covariance[np.ix_(missing, missing)]
+    return chances, np.array(means), inside - across @ covariance[np.ix_(seen, missing)]
+
+
+@pytest.mark.parametrize("noise", [1.0, 0.05])
+def test_real_units_that_see_each_other_follow_their_joint_normal(noise):
+    """Missing ones before seen ones: means within 5 standard errors, and covariances.
+
+    With little noise no draw in the order of the columns would meet the seen ones.
+    """
+    machine = random_machine([4, 2, 2], seed=6, gaussian=True, autoregressive=True)
+    machine.generative[0].units.variance[...] = np.square(noise)
+    row, missing = np.array([0.0, 0.0, -0.4, 0.9]), np.array([True, True, False, False])
+    chances, means, inside = conditional_normals(machine, row, missing)
+    expected = chances @ means
+    spread = inside + np.cov(means.T, aweights=chances, ddof=0)
+    deviation = np.sqrt(np.diag(spread))
+    rows = np.tile(row, (4000, 1)), np.tile(missing, (4000, 1))
+    for mean in (False, True):
+        found = fill_in(machine, *rows, stream(0), n_iter=40, n_particles=6, mean=mean)
+        np.testing.assert_allclose(found[:, ~missing], rows[0][:, ~missing])
+        error = np.abs(found[:, missing].mean(axis=0) - expected)
+        assert (error < 5 * deviation / np.sqrt(len(found))).all()
+        if not mean:
+            away = np.cov(found[:, missing].T) - spread
+            assert (np.abs(away) < 0.15 * np.outer(deviation, deviation)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_correlated_columns_are_filled_in_as_their_normal_has_it(dtype):
+    """Before a seen twin: nearly as well as by the density that rows are drawn from."""
+    rng = np.random.default_rng(0)
+    twins = rng.normal(size=(600, 3))
+    X = np.hstack([twins, twins + 0.1 * rng.normal(size=(600, 3))]).astype(dtype)
+    machine = HelmholtzMachine(
+        (20, 8), autoregressive=True, max_iter=100, random_state=0
+    )
+    machine.fit(X[:500])
+    holes = X[500:].copy()
+    holes[:, :3] = np.nan
+    filled = machine.impute(holes, mean=True, n_iter=20, random_state=0)
+    assert filled.dtype == dtype
+    error = np.sqrt(np.square(filled - X[500:])[:, :3].mean())
+    assert error < 0.13
+
+
+def test_many_patterns_of_many_columns_are_filled_in_some_rows_at_a_time():
+    machine = random_machine([300, 2], gaussian=True, autoregressive=True)
+    missing = np.zeros((5, 300), bool)
+    missing[3, :200] = True
+    assert rows_at_once(machine, missing, 1000) == 2**23 // 200**2
+    assert rows_at_once(machine, missing[:3], 1000) == 1000
+    assert rows_at_once(random_machine([4, 2]), missing, 1000) == 1000
 
 
 # ------------------------------------------------------------------ the method

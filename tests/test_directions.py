@@ -8,7 +8,13 @@ import pytest
 from helpers import plain, random_machine, stream
 
 from sklearn_helmholtz._belief_network import Layer, Machine, Scratch, down_pass
-from sklearn_helmholtz._directions import Centred, Natural, Plain, _solve
+from sklearn_helmholtz._directions import (
+    Centred,
+    Natural,
+    Plain,
+    _solve,
+    longest_parents,
+)
 from sklearn_helmholtz._gradient import Gradient
 from sklearn_helmholtz._penalties import Fixed
 from sklearn_helmholtz._phases import Regression, sleep
@@ -86,15 +92,32 @@ def test_steps_of_units_with_very_many_parents_are_shorter_if_they_recognise(
     each = regression(n_parents=n_parents, scale=2.0)
     each = each._replace(network=network, shared=shared)
     gradient = empty_gradient(n_parents)
-    direction = make({network: [np.full(n_parents, 1.0)]})
+    asked = []
+
+    def longest_of(parents):
+        asked.append(parents)
+        return 70
+
+    direction = make({network: [np.full(n_parents, 1.0)]}, longest_of)
     direction.accumulate(each, gradient, Scratch(float), first=True)
+    assert asked == [n_parents] * is_tamed
     parent = each.parent - (1.0 if make is Centred else 0.0)
     length = np.mean(np.square(parent).sum(axis=1))
-    longest = 100 if make is Centred else 1000
+    longest = 70 if make is Centred else 700
     assert length > longest
     scale = longest / length if is_tamed else 1
     np.testing.assert_allclose(gradient.weights, scale * parent.T @ each.residual)
     np.testing.assert_allclose(gradient.bias, scale * each.residual.sum(axis=0))
+
+
+def test_the_longest_parents_follow_the_rows_that_there_are_to_learn_from():
+    assert longest_parents(784, 500, 100) == pytest.approx(0.3 * 100 * 500 / 784)
+    assert longest_parents(784, 500, 20) == pytest.approx(0.3 * 20 * 500 / 784)
+    # Between what saturates no unit, and what keeps next to no noise.
+    assert longest_parents(784, 50_000, 100) == 100
+    assert longest_parents(10_000, 100, 100) == pytest.approx(10)
+    # Of a stream it is not known how many rows there are to be.
+    assert longest_parents(784) == longest_parents(10_000) == 30
 
 
 def test_centred_step_is_the_plain_step_in_centred_coordinates():

@@ -160,8 +160,8 @@ def fit_jointly(machine, blocks, order_of, share):
             state.generators[1:] = [
                 _generator((seed, 1, epoch, number, k)) for k in range(len(blocks))
             ]
-            step = machine._step(state, machine._in_units(Rows(joint)))
-            step.n_rows = everything.n_rows
+            rows = machine._in_units(Rows(joint))
+            step = machine._step(state, rows, n_rows=everything.n_rows)
             step.penalty = penalty
             step.rule = InBlocks(step.rule, [share] * len(blocks))
             step.lanes = step.rule.lanes
@@ -195,8 +195,17 @@ def shuffled(seed, epoch, block):
 )
 def test_many_workers_give_the_weights_of_the_joint_minibatch(client, options):
     """To rounding: the same sums, added up in another order."""
+    check_joint_minibatches(client, options, n_columns=9)
+
+
+def test_many_workers_shorten_steps_of_many_columns_by_all_rows(client):
+    check_joint_minibatches(client, {"visible": "gaussian"}, n_columns=200)
+
+
+def check_joint_minibatches(client, options, n_columns):
+    """Assert that blocks' sums make the weights that minibatches of all blocks do."""
     rng = np.random.default_rng(0)
-    X = rng.random((180, 9))
+    X = rng.random((180, n_columns))
     machine = clone(TINY).set_params(batch_size=60, **options)
     blocks = da.from_array(X, chunks=(60, -1))
     there = fit_distributed(clone(machine), blocks, client)
@@ -386,7 +395,7 @@ class Noting(Passing):
 
     def submit(self, function, *args, **options):
         if function is block_sums:
-            _, _, part, (_, epoch, number, block) = args
+            _, _, part, (_, epoch, number, block), _ = args
             self.parts.setdefault((epoch, number), []).append((block, part))
         return super().submit(function, *args, **options)
 

@@ -207,6 +207,30 @@ def test_rows_of_very_many_columns_are_scored_better_than_by_independent_ones(
     assert machine.score(held_out) > independent_score(X, held_out) + 0.04 * n_columns
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("real", [False, True])
+def test_few_rows_of_many_unrelated_columns_do_little_harm(real, seed):
+    """With steps as long as of many rows, they are scored by 7 and 75 nats less."""
+    rng = np.random.default_rng(seed)
+    if real:
+        X, held_out = rng.normal(size=(40, 200)), rng.normal(size=(200, 200))
+    else:
+        chances = 0.04 * rng.random(600)
+        X, held_out = (1.0 * (rng.random((n, 600)) < chances) for n in (60, 200))
+    machine = HelmholtzMachine(random_state=seed).fit(X)
+    assert machine.score(held_out) > independent_score(X, held_out) - (6 if real else 2)
+
+
+@pytest.mark.parametrize("direction", ["centred", "natural"])
+def test_a_row_at_a_time_is_learned_from_as_well_as_many(direction):
+    """At the rate of larger minibatches, "natural" would score them by -1,000 nats."""
+    table = oracles.bars()
+    X, held_out = draws(table, 60, 1), draws(table, 400, 2)
+    machine = HelmholtzMachine((20, 8), direction=direction, batch_size=1)
+    machine.set_params(max_iter=50, random_state=0).fit(X)
+    assert machine.score(held_out) > independent_score(X, held_out) + 2.5
+
+
 @pytest.mark.parametrize("n_moves", [0, 1])
 def test_gaussian_columns_of_two_values_are_scored_better_than_by_normal_ones(n_moves):
     """Weighted by the best particle, variances would come to score them by -1e4."""

@@ -410,6 +410,9 @@ def test_auto_is_the_rate_that_the_docstring_names(settings, rate):
         ({"batch_size": 20, "learning_rate_schedule": "constant"}, 0.2, 0.2),
         ({"batch_size": 20, "learning_rate": 0.7}, 0.7, 0.7),
         ({"batch_size": 20, "optimizer": "adam"}, 0.001, 0.001),
+        ({"batch_size": 2}, 0.4, 0.02),
+        ({"batch_size": 5, "direction": "natural"}, 0.015, 0.0015),
+        ({"batch_size": 1, "direction": "plain"}, 0.1, 0.001),
     ],
     ids=str,
 )
@@ -417,6 +420,12 @@ def test_auto_rates_leave_no_more_noise_than_the_usual_ones(settings, fitted, st
     machine = HelmholtzMachine(**settings)
     assert machine._rate(1000) == pytest.approx(fitted)
     assert machine._rate() == pytest.approx(streamed)
+
+
+def test_few_rows_and_few_in_a_minibatch_take_the_smaller_rate_of_both():
+    machine = HelmholtzMachine(batch_size=1)
+    assert machine._rate(10) == pytest.approx((10 / 40) ** 2)
+    assert machine._rate(30) == pytest.approx(1 / 5)
 
 
 @pytest.mark.parametrize("batch_size", [2, 10, 100])
