@@ -30,33 +30,13 @@ units given those before them. The local move chooses among fillings in the same
 from itertools import islice
 
 import numpy as np
-import scipy.linalg
 
 from ._belief_network import Scratch, down_pass
 from ._likelihood import weigh
+from ._missing import given_hidden
 from ._numerics import normalised_weights
 from ._parallel import raise_if_unwanted
 from ._random import choose, uniforms
-
-#: Values that rows worked on at once may need, beyond themselves, for their patterns of
-#: what is missing.
-_PATTERN_VALUES = 2**23
-
-
-def rows_at_once(machine, missing, most):
-    """Return how many rows :func:`fill_in` is to be given at once, `most` at most.
-
-    Parameters
-    ----------
-    machine : Machine
-    missing : ndarray of bool, shape (n_rows, n_features)
-    most : int
-    """
-    units = machine.top_down[0].units
-    if units.factorial or units.binary:
-        return most
-    largest = int(missing.sum(axis=1).max(initial=1))
-    return max(1, min(most, _PATTERN_VALUES // max(1, largest) ** 2))
 
 
 def fill_in(machine, x, missing, rng, *, n_iter, n_particles, mean):
@@ -110,7 +90,7 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
         each other.
     """
     visible = machine.top_down[0]
-    given = _given_hidden(visible.units, missing)
+    given = given_hidden(visible.units, missing)
     if hidden is None:
         dream, *hidden = _dream(machine.top_down, len(x), rng)
         x = np.where(missing, dream, x)
@@ -129,94 +109,6 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
         else:
             x = mean = _refilled(visible, x, hidden, missing, rng, n_particles)
         yield x, mean
-
-
-class _Independent:
-    """Visible units that are independent given hidden states, some of them missing.
-
-    Parameters
-    ----------
-    units : Bernoulli or Gaussian
-    missing : ndarray of bool, shape (n_rows, n_features)
-    """
-
-    def __init__(self, units, missing):
-        self.units = units
-        self.missing = missing
-
-    def log_prob_of_seen(self, x, logits):
-        """Return log p(seen | s) up to a constant a row; uses the logits up.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n_rows, n_features)
-        logits : ndarray of shape (..., n_rows, n_features)
-        """
-        # Any value will do that is the same for all particles.
-        np.copyto(logits, x, where=self.missing)
-        return self.units.log_prob(x, logits)
-
-    def filled(self, x, logits, rng):
-        """Return rows with the missing units drawn given s, and with their means."""
-        drawn = np.where(self.missing, self.units.sample(logits, rng, x.shape), x)
-        return drawn, np.where(self.missing, self.units.mean(logits, out=logits), x)
-
-
-class _JointlyNormal:
-    """The same for real visible units that see each other.
-
-    With W = 1 - V their noise is x W - a, so that the precision of x, given s, is
-    P = W D^-1 W^T with the noises' variances D. For each pattern of what is missing, m,
-    the factor of P_mm is kept.
-    """
-
-    def __init__(self, units, missing):
-        self.units = units
-        self.missing = missing
-        self.precision = units.precision.astype(np.float64)
-        self.matrix = np.eye(len(self.precision)) - units.lateral.weights
-        joint = (self.matrix * self.precision) @ self.matrix.T
-        patterns, which = np.unique(missing, axis=0, return_inverse=True)
-        self.parts = []
-        for number in np.flatnonzero(patterns.any(axis=1)):
-            places = np.flatnonzero(patterns[number])
-            factor = np.linalg.cholesky(joint[np.ix_(places, places)])
-            eye = np.eye(len(places))
-            root = scipy.linalg.solve_triangular(factor, eye, lower=True)
-            rows = np.flatnonzero(which.ravel() == number)
-            self.parts.append((np.ix_(rows, places), root))
-
-    def log_prob_of_seen(self, x, logits):
-        """Return log p(seen | s) up to a constant a row.
-
-        That of the missing units at their means differs by a constant.
-        """
-        return self.units.log_prob(self._expected(x, logits), logits)
-
-    def filled(self, x, logits, rng):
-        """Return rows with the missing units drawn given s, and with their means."""
-        mean = self._expected(x, logits)
-        drawn, noise = mean.copy(), rng.normals(x.shape, x.dtype)
-        for at, root in self.parts:
-            drawn[at] += noise[at] @ root
-        return drawn, mean
-
-    def _expected(self, x, logits):
-        """Return rows with the missing units at their means, given s and the seen."""
-        zeroed = np.where(self.missing, 0, x)
-        noise = self.units.residual(zeroed, logits).astype(np.float64)
-        slope = (noise * self.precision) @ self.matrix.T
-        found = np.broadcast_to(x, slope.shape).copy()
-        for at, root in self.parts:
-            found[..., *at] = -(slope[..., *at] @ root.T) @ root
-        return found
-
-
-def _given_hidden(units, missing):
-    """Return what is known in closed form of visible units, or None."""
-    if units.factorial:
-        return _Independent(units, missing)
-    return None if units.binary else _JointlyNormal(units, missing)
 
 
 def _refilled(visible, x, hidden, missing, rng, n_particles):
@@ -282,7 +174,7 @@ class _Seen:
     missing : ndarray of bool, shape (n_rows, n_features)
     rng : Stream
 
-    given : _Independent, _JointlyNormal or None
+    given : Independent, JointlyNormal or None
         None if the sum has no closed form.
     """
 

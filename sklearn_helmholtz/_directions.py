@@ -1,7 +1,8 @@
 """Directions: from a regression to the change of weights and bias that it asks for.
 
 A direction adds regressions to a :class:`._gradient.Gradient`, and may turn the
-optimiser's step into the step of the parameters as they are stored.
+optimiser's step into the step of the parameters as they are stored. A little longer
+than most modules here, as all of them share how steps are shortened.
 """
 
 import numpy as np

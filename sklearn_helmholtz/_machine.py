@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._annealing import annealed_rows
 from ._atomic import AllOrNothing
 from ._belief_network import down_mean, down_pass, up_means, work_of
-from ._conditional import fill_in, rows_at_once
+from ._conditional import fill_in
 from ._data import BLOCK_ROWS, Rows, blocks
 from ._directions import DIRECTIONS
 from ._enumeration import exact_log_likelihood
@@ -33,6 +33,7 @@ from ._fitting import Fitting
 from ._input import positive, read, refuse_hidden_values
 from ._learning_rules import LEARNING_RULES
 from ._likelihood import estimate_rows
+from ._missing import rows_at_once
 from ._optimizers import OPTIMIZERS, SCHEDULES
 from ._parallel import workers
 from ._random import Stream, make_generators

@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._belief_network import Layer
-from sklearn_helmholtz._conditional import completions, fill_in, rows_at_once
+from sklearn_helmholtz._conditional import completions, fill_in
+from sklearn_helmholtz._missing import rows_at_once
 from sklearn_helmholtz._units import Bernoulli
 
 LEVEL = 1e-3
