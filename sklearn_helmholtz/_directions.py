@@ -26,7 +26,7 @@ _LENGTH_OF_ROWS = 0.3
 _LEAST_LENGTH = 0.1
 
 
-def longest_parents(n_parents, n_rows=None, minibatch=None):
+def longest_parents(n_parents, n_rows=None, minibatch=None, factor=1.0):
     """Return the mean squared length of parents from which on recognition is tamed.
 
     Times the usual rate; steps from longer ones are shorter. The noise that minibatches
@@ -44,11 +44,14 @@ def longest_parents(n_parents, n_rows=None, minibatch=None):
 
     minibatch : int, default=None
         How many of them a step is made from.
+
+    factor : float, default=1.0
+        Of what follows from the rows.
     """
     if n_rows is None:
         return _LONGEST_IN_A_STREAM
-    learned = _LENGTH_OF_ROWS * minibatch * n_rows / max(1, n_parents)
-    return min(max(learned, _LEAST_LENGTH * minibatch), _LONGEST)
+    learned = max(_LEAST_LENGTH, _LENGTH_OF_ROWS * n_rows / max(1, n_parents))
+    return min(factor * minibatch * learned, _LONGEST)
 
 
 class Plain:

@@ -53,6 +53,8 @@ class LearningRule:
     resamples = True
     #: Factor of the direction's usual learning rate.
     rate_factor = 1.0
+    #: Factor of the parents' length from which on recognition's steps are shorter.
+    length_factor = 1.0
     #: What alpha="auto" stands for.
     usual_penalty: str | float = "evidence"
     #: Steps that max_iter="auto" takes at the least, if its most epochs allow it.
@@ -129,6 +131,9 @@ class ReweightedWakeSleep(LearningRule):
 
 class WakeSleep(ReweightedWakeSleep):
     """Wake-sleep; the arguments are those of its generalisation."""
+
+    #: Recognition learns from dreams alone, so it needs longer steps.
+    length_factor = 2.0
 
     def __init__(
         self, n_particles, wake_share, sleep_share, n_moves=0, *, informed=False

@@ -1,7 +1,6 @@
 """From the estimator's parameters to the parts of training."""
 
 import math
-from functools import partial
 from itertools import pairwise
 from numbers import Integral, Real
 
@@ -230,14 +229,16 @@ class Settings:
         direction = DIRECTIONS[self.direction]
         n_rows = n_rows or rows.n_rows
         minibatch = min(self._number("batch_size"), n_rows)
-        known = {} if n_rows_a_step else {"n_rows": n_rows, "minibatch": minibatch}
+        known = () if n_rows_a_step else (n_rows, minibatch, rule.length_factor)
         all_known = self.visible_ == "bernoulli" and not n_rows_a_step
         binary = rows if all_known else None
         return Step(
             state,
             rows,
             rule=rule(*map(self._number, _OF_RULES), informed=direction.informed),
-            direction=direction(state.averages, partial(longest_parents, **known)),
+            direction=direction(
+                state.averages, lambda n_parents: longest_parents(n_parents, *known)
+            ),
             optimizer=self._optimizer(),
             resample=self._resamples(rows),
             penalty=self._penalty(rule, state, n_rows, binary),

@@ -113,6 +113,8 @@ def test_steps_of_units_with_very_many_parents_are_shorter_if_they_recognise(
 def test_the_longest_parents_follow_the_rows_that_there_are_to_learn_from():
     assert longest_parents(784, 500, 100) == pytest.approx(0.3 * 100 * 500 / 784)
     assert longest_parents(784, 500, 20) == pytest.approx(0.3 * 20 * 500 / 784)
+    twice = longest_parents(784, 500, 100, factor=2.0)
+    assert twice == pytest.approx(2 * longest_parents(784, 500, 100))
     # Between what saturates no unit, and what keeps next to no noise.
     assert longest_parents(784, 50_000, 100) == 100
     assert longest_parents(10_000, 100, 100) == pytest.approx(10)
