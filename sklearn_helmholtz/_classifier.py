@@ -31,12 +31,14 @@ from ._parallel import sharing_threads
 from ._start import visible_kind
 
 #: What `estimator=None` stands for, and what is otherwise with Gaussian units, which
-#: overfit more where columns are many, and learn correlations best from each other.
-#: A penalty for few rows would hide from many what correlates them; `partial_fit`,
-#: which learns no priors, has to have one.
+#: overfit more where columns are many, and learn correlations best from each other; by
+#: the method that starts a machine. A penalty for few rows would hide from many what
+#: correlates them; `partial_fit`, which learns no priors, has to have one.
 DEFAULTS = {"hidden_layer_sizes": (50, 20), "alpha": 1e-3, "max_iter": 100}
-GAUSSIAN_DEFAULTS = {"alpha": "auto", "autoregressive": True}
-STREAMED_GAUSSIAN_DEFAULTS = GAUSSIAN_DEFAULTS | {"alpha": 0.03}
+GAUSSIAN_DEFAULTS = {
+    "fit": {"alpha": "auto", "autoregressive": True},
+    "partial_fit": {"alpha": 0.03, "autoregressive": True},
+}
 
 
 class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -303,10 +305,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """Return a new machine, as `estimator` says, for a kind of visible units."""
         if self.estimator is not None:
             return clone(self.estimator)
-        more = {}
-        if kind == "gaussian":
-            fits = method == "fit"
-            more = GAUSSIAN_DEFAULTS if fits else STREAMED_GAUSSIAN_DEFAULTS
+        more = GAUSSIAN_DEFAULTS[method] if kind == "gaussian" else {}
         return HelmholtzMachine(**DEFAULTS | more)
 
     def _blank(self, start, k, method):

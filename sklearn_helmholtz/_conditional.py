@@ -90,7 +90,7 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
         each other.
     """
     visible = machine.top_down[0]
-    given = given_hidden(visible.units, missing)
+    given = given_hidden(visible.units, x, missing)
     if hidden is None:
         dream, *hidden = _dream(machine.top_down, len(x), rng)
         x = np.where(missing, dream, x)

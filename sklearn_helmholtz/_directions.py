@@ -50,7 +50,7 @@ def longest_parents(n_parents, n_rows=None, minibatch=None, factor=1.0):
     """
     if n_rows is None:
         return _LONGEST_IN_A_STREAM
-    learned = max(_LEAST_LENGTH, _LENGTH_OF_ROWS * n_rows / max(1, n_parents))
+    learned = max(_LEAST_LENGTH, _LENGTH_OF_ROWS * n_rows / n_parents)
     return min(factor * minibatch * learned, _LONGEST)
 
 

@@ -129,17 +129,17 @@ def _check(X):
 def _fit(machine, blocks, sizes, client):
     """Fit to blocks, futures of arrays of these numbers of rows."""
     machine._check_parameters()
-    places = _spread_over(sizes)
+    n_rows, places = sum(sizes), _spread_over(sizes)
     first = machine._validate(_rows_of(blocks, places, client), reset=True)
     with workers(1):
         state = machine._begin(first)
     seed = int(state.generators[0].integers(2**31))
-    step = machine._step(state, machine._in_units(first), n_rows=sum(sizes))
+    step = machine._step(state, machine._in_units(first), n_rows=n_rows)
     batch_size = max(machine._number("batch_size"), len(blocks))
-    n_steps = n_minibatches(sum(sizes), batch_size)
-    initial = machine._rate(sum(sizes))
+    n_steps = n_minibatches(n_rows, batch_size)
+    initial = machine._rate(n_rows)
     schedule = SCHEDULES[machine.learning_rate_schedule]
-    n_epochs = machine._n_epochs(sum(sizes))
+    n_epochs = machine._n_epochs(n_rows)
     for epoch in range(n_epochs):
         if step.penalty.learns and epoch:
             futures = _of_some_rows(_measured, machine, state, blocks, places, client)
@@ -148,7 +148,7 @@ def _fit(machine, blocks, sizes, client):
         for number in range(n_steps):
             parts = [even_part(size, number, n_steps) for size in sizes]
             key = seed, epoch, number
-            sums = _minibatch(machine, state, blocks, parts, key, client, sum(sizes))
+            sums = _minibatch(machine, state, blocks, parts, key, client, n_rows)
             done = (epoch + number / n_steps) / n_epochs
             _learn(step, sums, initial * schedule(done, epoch))
         machine._publish(attributes(state))

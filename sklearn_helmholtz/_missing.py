@@ -21,11 +21,10 @@ def rows_at_once(machine, missing, most):
     missing : ndarray of bool, shape (n_rows, n_features)
     most : int
     """
-    units = machine.top_down[0].units
-    if units.factorial or units.binary:
+    if not _is_jointly_normal(machine.top_down[0].units):
         return most
     largest = int(missing.sum(axis=1).max(initial=1))
-    return max(1, min(most, _PATTERN_VALUES // max(1, largest) ** 2))
+    return max(1, min(most, _PATTERN_VALUES // largest**2))
 
 
 class Independent:
@@ -60,16 +59,17 @@ class Independent:
 
 
 class JointlyNormal:
-    """The same for real visible units that see each other.
+    """The same for real visible units that see each other, of rows x.
 
     With W = 1 - V their noise is x W - a, so that the precision of x, given s, is
     P = W D^-1 W^T with the noises' variances D. For each pattern of what is missing, m,
     the inverse factor of P_mm is kept.
     """
 
-    def __init__(self, units, missing):
+    def __init__(self, units, x, missing):
         self.units = units
-        self.missing = missing
+        self.seen = np.where(missing, 0, x)
+        self.given_seen = units.given(self.seen)
         self.precision = units.precision.astype(np.float64)
         self.matrix = np.eye(len(self.precision)) - units.lateral.weights
         scaled = self.matrix * np.sqrt(self.precision)
@@ -101,8 +101,7 @@ class JointlyNormal:
 
     def _expected(self, x, logits):
         """Return rows with the missing units at their means, given s and the seen."""
-        zeroed = np.where(self.missing, 0, x)
-        noise = self.units.residual(zeroed, logits).astype(np.float64)
+        noise = self.given_seen.residual(self.seen, logits).astype(np.float64)
         slope = (noise * self.precision) @ self.matrix.T
         found = np.broadcast_to(x, slope.shape).copy()
         for at, root in self.parts:
@@ -110,8 +109,23 @@ class JointlyNormal:
         return found
 
 
-def given_hidden(units, missing):
-    """Return what is known in closed form of visible units, or None."""
-    if units.factorial:
-        return Independent(units, missing)
-    return None if units.binary else JointlyNormal(units, missing)
+def given_hidden(units, x, missing):
+    """Return what is known in closed form of visible units, or None.
+
+    Parameters
+    ----------
+    units : Bernoulli, Gaussian or Autoregressive
+
+    x : ndarray of shape (n_rows, n_features)
+        The rows, whatever stands at missing places.
+
+    missing : ndarray of bool, shape (n_rows, n_features)
+    """
+    if _is_jointly_normal(units):
+        return JointlyNormal(units, x, missing)
+    return Independent(units, missing) if units.factorial else None
+
+
+def _is_jointly_normal(units):
+    """Return whether units are real and see each other."""
+    return not (units.factorial or units.binary)
