@@ -89,9 +89,8 @@ def our_step(stack, sizes, batch, dtype, **parameters):
     state = machine.partial_fit(X)._last_state()
     step = machine._step(state, machine._checked_rows(X))
     team = stack.enter_context(workers(None))
-    run = machine._runner(team, step)
     index = np.arange(batch)
-    return lambda: step(index, 0.01, run)
+    return lambda: step(index, 0.01, team.run)
 
 
 def step_floor(sizes, batch, dtype, n_particles=1):

@@ -26,6 +26,15 @@ _LENGTH_OF_ROWS = 0.3
 _LEAST_LENGTH = 0.1
 
 
+def _factor(parent, largest, others=0):
+    """Return what makes steps from parents of that mean squared length no longer.
+
+    Than from `largest`; `others` adds that of what else teaches the units.
+    """
+    curvature = float(np.vdot(parent, parent)) / len(parent) + others
+    return largest / max(curvature, largest)
+
+
 def longest_parents(n_parents, n_rows=None, minibatch=None, factor=1.0):
     """Return the mean squared length of parents from which on recognition is tamed.
 
@@ -110,14 +119,17 @@ class Plain:
         """
         if regression.n_linear_parents:
             largest = _LARGEST_CURVATURE / regression.n_linear_parents
-        elif regression.network in BOTTOM_UP and not regression.shared:
-            largest, others = self.longest(parent.shape[1]) / self.usual_rate, 0
-            if parent.shape[1] <= largest:
-                return 1  # without a look: no column's spread is above one
-        else:
-            return 1
-        curvature = float(np.vdot(parent, parent)) / len(parent) + others
-        return largest / max(curvature, largest)
+            return _factor(parent, largest, others)
+        if regression.network in BOTTOM_UP and not regression.shared:
+            return self.taming_of_recognition(parent)
+        return 1
+
+    def taming_of_recognition(self, parent):
+        """Return the factor of a recognition network's residual, for its parents."""
+        largest = self.longest(parent.shape[1]) / self.usual_rate
+        if parent.shape[1] <= largest:
+            return 1  # without a look: no column's spread is above one
+        return _factor(parent, largest)
 
     def precondition(self, network, index, gradient, penalty, rate):
         """Turn the gradient into the direction that the optimiser takes, in place.

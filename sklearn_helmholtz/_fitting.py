@@ -285,7 +285,7 @@ class Fitting(Settings):
             batch_size=batch_size,
             shuffle=self.shuffle,
             learning_rate=lambda share, epoch: rate * schedule(share, epoch),
-            run=self._runner(team, step),
+            run=team.run,
             first=first,
         )
         started = time.perf_counter()
@@ -365,7 +365,7 @@ class Fitting(Settings):
                 batch_size=batch_size,
                 shuffle=False,
                 learning_rate=lambda share, epoch: rate,
-                run=self._runner(team, step),
+                run=team.run,
             )
             next(trainer)
         if not state.is_sound():

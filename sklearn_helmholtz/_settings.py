@@ -12,17 +12,17 @@ from ._directions import DIRECTIONS, longest_parents
 from ._fitted import new_memory
 from ._learning_rules import LEARNING_RULES
 from ._optimizers import OPTIMIZERS
-from ._parallel import run_in_turn
 from ._penalties import Evidence, Fixed, share_of_evidence
+from ._small_steps import SmallStep
 from ._training import Step, n_minibatches
 
 #: Below this many multiplications, in float32, a step is too short to share among
 #: threads: at each call into NumPy they hand Python's lock to each other.
-_SMALL_STEP = 1.5e7
+_SMALL_STEP = 1.9e7
 #: The passes over the parameters take as long as products of so many rows.
 _ROWS_OF_PASSES = 20
 #: Several particles, or one that moves, take so many times as many calls.
-_CALLS_OF_PARTICLES = 3
+_CALLS_OF_PARTICLES = 4
 #: Between how many epochs max_iter="auto" chooses, by the number of steps in them.
 _LEAST_EPOCHS = 50
 _MOST_EPOCHS = 200
@@ -225,17 +225,18 @@ class Settings:
 
         They may be part of n_rows that there are, and of as many more for each step.
         """
-        rule = LEARNING_RULES[self.learning_rule]
         direction = DIRECTIONS[self.direction]
+        rule = LEARNING_RULES[self.learning_rule]
+        rule = rule(*map(self._number, _OF_RULES), informed=direction.informed)
         n_rows = n_rows or rows.n_rows
         minibatch = min(self._number("batch_size"), n_rows)
         known = () if n_rows_a_step else (n_rows, minibatch, rule.length_factor)
         all_known = self.visible_ == "bernoulli" and not n_rows_a_step
         binary = rows if all_known else None
-        return Step(
+        step = Step(
             state,
             rows,
-            rule=rule(*map(self._number, _OF_RULES), informed=direction.informed),
+            rule=rule,
             direction=direction(
                 state.averages, lambda n_parents: longest_parents(n_parents, *known)
             ),
@@ -244,19 +245,21 @@ class Settings:
             penalty=self._penalty(rule, state, n_rows, binary),
             n_rows=n_rows,
             n_rows_a_step=n_rows_a_step,
+            small=self._is_small(state.machine, rule, rows),
         )
+        if step.small and SmallStep.fits(step):
+            step.in_few_calls = SmallStep(step)
+        return step
 
-    def _runner(self, team, step):
-        """Return what runs a step's lanes: threads only where they pay."""
-        sizes = [layer.bias.shape[0] for layer in step.state.machine.generative]
-        n_rows = min(self._number("batch_size"), step.rows.n_rows)
-        rule = step.rule
+    def _is_small(self, machine, rule, rows):
+        """Return whether steps are too short for threads, whatever n_jobs is."""
+        sizes = [len(layer.bias) for layer in machine.generative]
+        n_rows = min(self._number("batch_size"), rows.n_rows)
         products = sum(a * b for a, b in pairwise(sizes))
         work = 3 * products * (n_rows * rule.n_particles + _ROWS_OF_PASSES)
-        work *= step.state.machine.dtype.itemsize / np.dtype(np.float32).itemsize
+        work *= machine.dtype.itemsize / np.dtype(np.float32).itemsize
         several = rule.n_particles > 1 or rule.n_moves
-        enough = _SMALL_STEP * (_CALLS_OF_PARTICLES if several else 1)
-        return run_in_turn if work < enough else team.run
+        return work < _SMALL_STEP * (_CALLS_OF_PARTICLES if several else 1)
 
     def _with_present_kinds(self, state):
         """Return the state with memory and averages of the present parameters' kinds.

@@ -51,6 +51,9 @@ class Step:
 
     n_rows_a_step : int, default=0
         How many more each step that has been taken stands for.
+
+    small : bool, default=False
+        Whether a step is too short to share among threads.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Step:
         penalty,
         n_rows=None,
         n_rows_a_step=0,
+        small=False,
     ):
         self.state = state
         self.rows = rows
@@ -93,6 +97,9 @@ class Step:
             and not direction.informed
             and not rule.shares_weights
         )
+        self.small = small
+        #: What takes the steps in this one's place, if anything, see `_small_steps`.
+        self.in_few_calls = None
 
     def begin(self, part=1.0):
         """Get ready for steps that are `part` of a whole one, by their rates."""
@@ -105,7 +112,14 @@ class Step:
         return [memory for layers in self.state.memory.values() for memory in layers]
 
     def __call__(self, index, rate, run):
-        """Learn from the rows at `index` with a learning rate."""
+        """Learn from the rows at `index` with a learning rate.
+
+        Through a `run` like :meth:`._parallel.Workers.run`, where that pays.
+        """
+        if self.in_few_calls is not None:
+            self.in_few_calls(index, _length(index), rate)
+            return
+        run = run_in_turn if self.small else run
         for number, seen in enumerate(self.touched):
             seen.clear()  # there may be fewer lanes than in the last step
             self.has_read[number] = False
@@ -169,7 +183,7 @@ class Step:
             n_part = part.stop - part.start
             data, share = n_part, n_part / n_rows
             if name == "wake":
-                data = self._load(_part(index, part, n_rows), n_part, stream, scratch)
+                data = self.load(_part(index, part, n_rows), n_part, stream, scratch)
             phase = getattr(self.rule, name)
             for regression in phase(machine, data, stream, scratch, weight):
                 self.has_read[number] = name == last
@@ -208,7 +222,7 @@ class Step:
             gradients[key, running] = found
         return gradients[key, running]
 
-    def _load(self, index, n_rows, stream, scratch):
+    def load(self, index, n_rows, stream, scratch):
         """Return the rows at `index`, drawn to binary where they are means."""
         shape = n_rows, self.rows.n_features
         x = self.rows.take(index, out=scratch("x", shape))
@@ -216,23 +230,39 @@ class Step:
 
     def _merge(self, key, gain):
         """Return the sum of the lanes' gradients, and `gain` times the penalty's."""
-        network, number = key
         found = [seen[key] for seen in self.touched if key in seen]
         gradient = Gradient.merge(found) if len(found) > 1 else found[0]
-        if network in TRIANGULAR:
+        if key[0] in TRIANGULAR:
             # No unit sees itself or one that comes after it.
             gradient.weights[...] = np.triu(gradient.weights, 1)
+        self.pull(key, gradient.weights, gradient.bias, gain)
+        return gradient
+
+    def pull(self, key, weights, bias, gain):
+        """Add the penalty's share to `gain` times a layer's gradient, in place.
+
+        Parameters
+        ----------
+        key : tuple of (str, int)
+            The network and the layer's index in it.
+
+        weights, bias : ndarray
+            The gradient.
+
+        gain : float
+        """
+        network, number = key
         # Weights that both networks share are pulled once.
         pulled = network != "recognition" or not self.rule.shares_weights
-        if pulled and not self.state.n_steps % self.penalty.every:
-            machine = self.state.machine
-            given = getattr(machine, network)[number].weights, gradient.weights
-            of_visible = network in TOP_DOWN and not number
-            variance = machine.generative[0].units.variance if of_visible else None
-            self.penalty.pull(network, number, *given, gain, variance)
-            if of_visible:
-                self.penalty.pull_visible(gradient.bias, gain)
-        return gradient
+        if not pulled or self.state.n_steps % self.penalty.every:
+            return
+        machine = self.state.machine
+        of_visible = network in TOP_DOWN and not number
+        variance = machine.generative[0].units.variance if of_visible else None
+        values = getattr(machine, network)[number].weights
+        self.penalty.pull(network, number, values, weights, gain, variance)
+        if of_visible:
+            self.penalty.pull_visible(bias, gain)
 
     def _share(self, gradients):
         """Give both networks' weights the sum of their gradients."""

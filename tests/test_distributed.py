@@ -164,7 +164,7 @@ def fit_jointly(machine, blocks, order_of, share):
             step = machine._step(state, rows, n_rows=everything.n_rows)
             step.penalty = penalty
             step.rule = InBlocks(step.rule, [share] * len(blocks))
-            step.lanes = step.rule.lanes
+            step.lanes, step.in_few_calls = step.rule.lanes, None
             assert all(isinstance(stream, Stream) for stream in step.streams)
             rate = machine._rate(everything.n_rows)
             rate *= 1 - (epoch + number / n_steps) / machine.max_iter

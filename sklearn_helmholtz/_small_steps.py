@@ -1,0 +1,171 @@
+"""Wake-sleep's steps on few rows of few units, in as few calls of NumPy as they take.
+
+Such a step costs what calls cost, more than what they compute. So what elsewhere are a
+rule's phases, a direction and an optimiser is one here, for the machines that most of
+these steps are of: binary units, a state a row, centred gradients, momentum. States
+awake and asleep share arrays, so that the top layer's draws and the generative
+network's products are made for both at once. The tests hold it to the general form.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ._directions import Centred
+from ._numerics import column_mean, column_sum, one_plus_exp
+from ._random import NOISE_RANGE
+from ._units import threshold
+
+
+class _Rows(NamedTuple):
+    """One layer's rows: the first half is awake, the second one asleep."""
+
+    both: np.ndarray
+    awake: np.ndarray
+    asleep: np.ndarray
+
+    @classmethod
+    def empty(cls, n_rows, n_units, dtype):
+        """Return so many of either."""
+        both = np.empty((2 * n_rows, n_units), dtype)
+        return cls(both, both[:n_rows], both[n_rows:])
+
+
+class SmallStep:
+    """What a :class:`._training.Step` does, for one that :meth:`fits`."""
+
+    def __init__(self, step):
+        self.step = step
+        self.rng, self.scratch = step.streams[0], step.scratch[0]
+        *self.generative, self.prior = step.state.machine.generative
+        self.recognition = step.state.machine.recognition
+        self.lessons = {
+            (network, number): _Lesson(step, (network, number))
+            for network in ("generative", "recognition")
+            for number in range(len(self.recognition))
+        }
+        self.velocity_of_prior = step.state.memory["generative"][-1]["velocity"][1]
+        self.arrays = cache(self._arrays)
+
+    @staticmethod
+    def fits(step):
+        """Return whether a step is of the kind that is written out here."""
+        machine, rule = step.state.machine, step.rule
+        shares = rule.wake_share, rule.sleep_share
+        return (
+            step.adds_up
+            and (rule.n_particles, rule.n_moves, *shares) == (1, 0, 0.0, 1.0)
+            and isinstance(step.direction, Centred)
+            and machine.generative[0].units.binary
+            and not (machine.lateral or machine.autoregressive)
+        )
+
+    def _arrays(self, n_rows):
+        """Return states and logits, bottom-up, for minibatches of so many rows."""
+        layers, dtype = (*self.generative, self.prior), self.prior.bias.dtype
+        return [
+            [_Rows.empty(n_rows, len(layer.bias), dtype) for layer in layers]
+            for _ in range(2)
+        ]
+
+    def __call__(self, index, n_rows, rate):
+        """Learn from the n_rows at `index` with a learning rate."""
+        states, logits = self.arrays(n_rows)
+        x = self.step.load(index, n_rows, self.rng, self.scratch)
+        weight = rate / n_rows
+        self._recognise(x, states)
+        for number in reversed(range(len(self.generative))):
+            self._dream(number, states, logits)
+            child, residual = states[number].awake, logits[number].awake
+            # Of the visible layer only dreams are in `states`: the rest is spare.
+            spare = None if number else child
+            _to_residual(residual, child if number else x, weight, spare)
+            parent = states[number + 1].awake
+            self.lessons["generative", number](parent, residual, rate)
+        self._learn_prior(states[-1].awake, rate)
+        for number, layer in enumerate(self.recognition):
+            parent, child = states[number].asleep, states[number + 1].asleep
+            spare, residual = logits[number + 1][1:]
+            one_plus_exp(layer.logits(parent, out=residual), out=residual)
+            _to_residual(residual, child, weight, spare)
+            self.lessons["recognition", number](parent, residual, rate)
+        self.step.state.n_steps += 1
+
+    def _recognise(self, x, states):
+        """Draw the hidden states awake, from x up, and the top ones asleep."""
+        for number, layer in enumerate(self.recognition):
+            rows = states[number + 1]
+            parent = states[number].awake if number else x
+            drawn = layer.logits(parent, out=rows.awake)
+            if rows is states[-1]:
+                rows.asleep[...] = self.prior.bias
+                drawn = rows.both
+            threshold(drawn, self.rng.noise(drawn.shape, drawn.dtype), out=drawn)
+
+    def _dream(self, number, states, logits):
+        """Draw states asleep, from those above; leave 1 + exp(logits), awake or not."""
+        both, _, asleep = logits[number]
+        self.generative[number].logits(states[number + 1].both, out=both)
+        one_plus_exp(both, out=both)
+        noise = self.rng.noise(asleep.shape, asleep.dtype)
+        noise *= asleep
+        np.greater(noise, NOISE_RANGE, out=states[number].asleep)
+
+    def _learn_prior(self, states, rate):
+        """Learn the top layer's biases from its states awake."""
+        step = 1 / one_plus_exp(self.prior.bias)
+        step -= 1
+        step += column_mean(states)
+        step *= rate
+        velocity, bias = self.velocity_of_prior, self.prior.bias
+        velocity *= self.step.optimizer.momentum
+        velocity += step
+        bias += velocity
+
+
+def _to_residual(one_plus, states, weight, spare):
+    """Turn 1 + exp(a) into weight * (states - sigmoid(a)), by way of a spare array.
+
+    With s - sigmoid(a) = 1 / (1 + exp(a)) + s - 1.
+    """
+    np.divide(weight, one_plus, out=one_plus)
+    spare = np.subtract(states, 1, out=spare)
+    spare *= weight
+    one_plus += spare
+
+
+class _Lesson:
+    """What teaches one layer with parents: :class:`._directions.Centred` and SGD."""
+
+    def __init__(self, step, key):
+        self.step = step
+        self.key = key
+        network, number = key
+        self.layer = getattr(step.state.machine, network)[number]
+        self.velocity = step.state.memory[network][number]["velocity"]
+        self.centre = step.state.averages[network][number]
+        self.product = step.scratch[0]("product", self.layer.weights.shape)
+
+    def __call__(self, parent, residual, rate):
+        """Learn from parents and the residuals of their children."""
+        direction, momentum = self.step.direction, self.step.optimizer.momentum
+        weights, bias, _ = self.layer
+        velocity, velocity_of_bias = self.velocity
+        centred = parent - self.centre
+        product = np.dot(centred.T, residual, out=self.product)
+        sums = column_sum(residual)
+        if self.key[0] == "recognition":
+            scale = direction.taming_of_recognition(centred)
+            if scale != 1:
+                product *= scale
+                sums *= scale
+        velocity *= momentum
+        velocity += product
+        velocity_of_bias *= momentum
+        velocity_of_bias += sums
+        self.step.pull(self.key, velocity, velocity_of_bias, rate)
+        weights += velocity
+        bias += velocity_of_bias
+        bias -= self.centre.dot(velocity)
+        self.centre += column_mean(centred, times=direction.rate)
