@@ -76,9 +76,13 @@ def _layers(coefs, intercepts):
 
 
 def state_of(estimator):
-    """Return the fitted state to train on: copies, as attributes may be read-only."""
+    """Return the fitted state to train on.
+
+    In copies, as attributes may be read-only, and in C order, as products are written
+    into arrays of theirs.
+    """
     return TrainingState(
-        machine_of(estimator).map(np.array),
+        machine_of(estimator).map(_copy),
         _writeable(estimator._memory),
         _writeable(estimator._averages),
         _writeable(estimator._scales),
@@ -90,12 +94,16 @@ def state_of(estimator):
 def _writeable(tree):
     """Return a copy of nested lists and dicts with writeable arrays."""
     if isinstance(tree, np.ndarray):
-        return np.array(tree)
+        return _copy(tree)
     if isinstance(tree, dict):
         return {key: _writeable(value) for key, value in tree.items()}
     if isinstance(tree, list):
         return [_writeable(value) for value in tree]
     return tree
+
+
+def _copy(array):
+    return np.array(array, order="C")
 
 
 def new_memory(machine, optimizer):

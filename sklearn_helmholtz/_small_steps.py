@@ -11,6 +11,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import get_blas_funcs
 
 from ._directions import Centred
 from ._numerics import column_mean, column_sum, one_plus_exp
@@ -78,18 +79,16 @@ class SmallStep:
         for number in reversed(range(len(self.generative))):
             self._dream(number, states, logits)
             child, residual = states[number].awake, logits[number].awake
-            # Of the visible layer only dreams are in `states`: the rest is spare.
-            spare = None if number else child
-            _to_residual(residual, child if number else x, weight, spare)
+            _to_residual(residual, child if number else x)
             parent = states[number + 1].awake
-            self.lessons["generative", number](parent, residual, rate)
+            self.lessons["generative", number](parent, residual, weight, rate)
         self._learn_prior(states[-1].awake, rate)
         for number, layer in enumerate(self.recognition):
             parent, child = states[number].asleep, states[number + 1].asleep
-            spare, residual = logits[number + 1][1:]
+            residual = logits[number + 1].asleep
             one_plus_exp(layer.logits(parent, out=residual), out=residual)
-            _to_residual(residual, child, weight, spare)
-            self.lessons["recognition", number](parent, residual, rate)
+            _to_residual(residual, child)
+            self.lessons["recognition", number](parent, residual, weight, rate)
         self.step.state.n_steps += 1
 
     def _recognise(self, x, states):
@@ -124,15 +123,11 @@ class SmallStep:
         bias += velocity
 
 
-def _to_residual(one_plus, states, weight, spare):
-    """Turn 1 + exp(a) into weight * (states - sigmoid(a)), by way of a spare array.
-
-    With s - sigmoid(a) = 1 / (1 + exp(a)) + s - 1.
-    """
-    np.divide(weight, one_plus, out=one_plus)
-    spare = np.subtract(states, 1, out=spare)
-    spare *= weight
-    one_plus += spare
+def _to_residual(one_plus, states):
+    """Turn 1 + exp(a) into states - sigmoid(a) = 1 / (1 + exp(a)) + states - 1."""
+    np.divide(1, one_plus, out=one_plus)
+    one_plus += states
+    one_plus -= 1
 
 
 class _Lesson:
@@ -145,25 +140,24 @@ class _Lesson:
         self.layer = getattr(step.state.machine, network)[number]
         self.velocity = step.state.memory[network][number]["velocity"]
         self.centre = step.state.averages[network][number]
-        self.product = step.scratch[0]("product", self.layer.weights.shape)
+        # SciPy's, as NumPy has none that adds; it holds Python's lock, which does no
+        # harm in one thread.
+        self.gemm = get_blas_funcs("gemm", dtype=self.layer.weights.dtype)
 
-    def __call__(self, parent, residual, rate):
+    def __call__(self, parent, residual, weight, rate):
         """Learn from parents and the residuals of their children."""
         direction, momentum = self.step.direction, self.step.optimizer.momentum
         weights, bias, _ = self.layer
         velocity, velocity_of_bias = self.velocity
         centred = parent - self.centre
-        product = np.dot(centred.T, residual, out=self.product)
-        sums = column_sum(residual)
         if self.key[0] == "recognition":
-            scale = direction.taming_of_recognition(centred)
-            if scale != 1:
-                product *= scale
-                sums *= scale
-        velocity *= momentum
-        velocity += product
+            weight *= direction.taming_of_recognition(centred)
+        # velocity <- momentum velocity + weight centred^T residual, transposed as BLAS
+        # has columns where NumPy has rows.
+        given = weight, residual.T, centred.T, momentum, velocity.T
+        self.gemm(*given, trans_b=True, overwrite_c=True)
         velocity_of_bias *= momentum
-        velocity_of_bias += sums
+        velocity_of_bias += column_sum(residual) * weight
         self.step.pull(self.key, velocity, velocity_of_bias, rate)
         weights += velocity
         bias += velocity_of_bias

@@ -651,3 +651,18 @@ def test_optimiser_starts_anew_where_an_epoch_was_broken_off(monkeypatch):
     assert not velocities(machine).any()
     monkeypatch.undo()
     assert np.isfinite(machine.partial_fit(X).score(X))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("rule", LEARNING_RULES)
+def test_training_goes_on_from_weights_in_either_order(rule, optimizer):
+    """A transpose, say, that somebody has set."""
+    X = binary_rows()
+    settings = SMALL | {"learning_rule": rule, "optimizer": optimizer}
+    rows, columns = (HelmholtzMachine(**settings).fit(X) for _ in range(2))
+    for name in ("generative_coefs_", "recognition_coefs_"):
+        weights = [np.asfortranarray(array) for array in getattr(columns, name)]
+        setattr(columns, name, weights)
+    for machine in (rows, columns):
+        machine.set_params(warm_start=True).fit(X).partial_fit(X)
+    np.testing.assert_array_equal(parameters(columns), parameters(rows))
