@@ -95,7 +95,9 @@ class Rows:
 
     def sums(self, index):
         """Return the column sums of the rows at a slice or at positions, float64."""
-        if not sp.issparse(self.X) or self.location is not None:
+        # One column is summed in another order than several are.
+        one = self.n_features == 1
+        if not sp.issparse(self.X) or self.location is not None or one:
             return self.take(index).sum(axis=0, dtype=np.float64)
         if self.positions is not None:
             index = self.positions[index]

@@ -7,7 +7,6 @@ awake and asleep share arrays, so that the top layer's draws and the generative
 network's products are made for both at once. The tests hold it to the general form.
 """
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -34,20 +33,23 @@ class _Rows(NamedTuple):
 
 
 class SmallStep:
-    """What a :class:`._training.Step` does, for one that :meth:`fits`."""
+    """What a :class:`._training.Step` does, for one that :meth:`fits`.
+
+    It does not keep the step, which keeps it: in a cycle of references, the rows would
+    outlive the fit.
+    """
 
     def __init__(self, step):
-        self.step = step
-        self.rng, self.scratch = step.streams[0], step.scratch[0]
+        self.rng = step.streams[0]
         *self.generative, self.prior = step.state.machine.generative
         self.recognition = step.state.machine.recognition
         self.lessons = {
-            (network, number): _Lesson(step, (network, number))
+            (network, number): _Lesson(step, network, number)
             for network in ("generative", "recognition")
             for number in range(len(self.recognition))
         }
         self.velocity_of_prior = step.state.memory["generative"][-1]["velocity"][1]
-        self.arrays = cache(self._arrays)
+        self._arrays = {}
 
     @staticmethod
     def fits(step):
@@ -62,18 +64,20 @@ class SmallStep:
             and not (machine.lateral or machine.autoregressive)
         )
 
-    def _arrays(self, n_rows):
+    def arrays(self, n_rows):
         """Return states and logits, bottom-up, for minibatches of so many rows."""
-        layers, dtype = (*self.generative, self.prior), self.prior.bias.dtype
-        return [
-            [_Rows.empty(n_rows, len(layer.bias), dtype) for layer in layers]
-            for _ in range(2)
-        ]
+        if n_rows not in self._arrays:
+            layers, dtype = (*self.generative, self.prior), self.prior.bias.dtype
+            self._arrays[n_rows] = [
+                [_Rows.empty(n_rows, len(layer.bias), dtype) for layer in layers]
+                for _ in range(2)
+            ]
+        return self._arrays[n_rows]
 
-    def __call__(self, index, n_rows, rate):
-        """Learn from the n_rows at `index` with a learning rate."""
+    def __call__(self, step, index, n_rows, rate):
+        """Take a step on the n_rows at `index` with a learning rate."""
         states, logits = self.arrays(n_rows)
-        x = self.step.load(index, n_rows, self.rng, self.scratch)
+        x = step.load(index, n_rows, self.rng, step.scratch[0])
         weight = rate / n_rows
         self._recognise(x, states)
         for number in reversed(range(len(self.generative))):
@@ -81,15 +85,15 @@ class SmallStep:
             child, residual = states[number].awake, logits[number].awake
             _to_residual(residual, child if number else x)
             parent = states[number + 1].awake
-            self.lessons["generative", number](parent, residual, weight, rate)
-        self._learn_prior(states[-1].awake, rate)
+            self.lessons["generative", number](step, parent, residual, weight, rate)
+        self._learn_prior(step, states[-1].awake, rate)
         for number, layer in enumerate(self.recognition):
             parent, child = states[number].asleep, states[number + 1].asleep
             residual = logits[number + 1].asleep
             one_plus_exp(layer.logits(parent, out=residual), out=residual)
             _to_residual(residual, child)
-            self.lessons["recognition", number](parent, residual, weight, rate)
-        self.step.state.n_steps += 1
+            self.lessons["recognition", number](step, parent, residual, weight, rate)
+        step.state.n_steps += 1
 
     def _recognise(self, x, states):
         """Draw the hidden states awake, from x up, and the top ones asleep."""
@@ -111,15 +115,15 @@ class SmallStep:
         noise *= asleep
         np.greater(noise, NOISE_RANGE, out=states[number].asleep)
 
-    def _learn_prior(self, states, rate):
+    def _learn_prior(self, step, states, rate):
         """Learn the top layer's biases from its states awake."""
-        step = 1 / one_plus_exp(self.prior.bias)
-        step -= 1
-        step += column_mean(states)
-        step *= rate
+        residual = 1 / one_plus_exp(self.prior.bias)
+        residual -= 1
+        residual += column_mean(states)
+        residual *= rate
         velocity, bias = self.velocity_of_prior, self.prior.bias
-        velocity *= self.step.optimizer.momentum
-        velocity += step
+        velocity *= step.optimizer.momentum
+        velocity += residual
         bias += velocity
 
 
@@ -133,10 +137,8 @@ def _to_residual(one_plus, states):
 class _Lesson:
     """What teaches one layer with parents: :class:`._directions.Centred` and SGD."""
 
-    def __init__(self, step, key):
-        self.step = step
-        self.key = key
-        network, number = key
+    def __init__(self, step, network, number):
+        self.key = network, number
         self.layer = getattr(step.state.machine, network)[number]
         self.velocity = step.state.memory[network][number]["velocity"]
         self.centre = step.state.averages[network][number]
@@ -144,9 +146,9 @@ class _Lesson:
         # harm in one thread.
         self.gemm = get_blas_funcs("gemm", dtype=self.layer.weights.dtype)
 
-    def __call__(self, parent, residual, weight, rate):
+    def __call__(self, step, parent, residual, weight, rate):
         """Learn from parents and the residuals of their children."""
-        direction, momentum = self.step.direction, self.step.optimizer.momentum
+        direction, momentum = step.direction, step.optimizer.momentum
         weights, bias, _ = self.layer
         velocity, velocity_of_bias = self.velocity
         centred = parent - self.centre
@@ -158,7 +160,7 @@ class _Lesson:
         self.gemm(*given, trans_b=True, overwrite_c=True)
         velocity_of_bias *= momentum
         velocity_of_bias += column_sum(residual) * weight
-        self.step.pull(self.key, velocity, velocity_of_bias, rate)
+        step.pull(self.key, velocity, velocity_of_bias, rate)
         weights += velocity
         bias += velocity_of_bias
         bias -= self.centre.dot(velocity)

@@ -117,7 +117,7 @@ class Step:
         Through a `run` like :meth:`._parallel.Workers.run`, where that pays.
         """
         if self.in_few_calls is not None:
-            self.in_few_calls(index, _length(index), rate)
+            self.in_few_calls(self, index, _length(index), rate)
             return
         run = run_in_turn if self.small else run
         for number, seen in enumerate(self.touched):

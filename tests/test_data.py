@@ -176,6 +176,16 @@ def test_sparse_rows_give_what_dense_rows_give(kind, index_dtype):
         )
 
 
+@pytest.mark.parametrize("n_columns", [1, 2, 5])
+def test_sparse_grey_rows_have_the_sums_of_dense_ones(n_columns):
+    """To the last bit: one column is summed in another order than several."""
+    for seed in range(20):
+        X = np.random.default_rng(seed).random((3000, n_columns))
+        whole = slice(0, 3000)
+        sums, of_dense = Rows(sp.csr_array(X)).sums(whole), Rows(X).sums(whole)
+        np.testing.assert_array_equal(sums, of_dense)
+
+
 def test_sparse_rows_are_never_densified_as_a_whole(monkeypatch):
     dense = np.random.default_rng(0).random((5000, 50)) < 0.05
     X = sp.csr_array(dense.astype(float))

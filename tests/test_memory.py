@@ -1,16 +1,19 @@
 """Memory: what a fit allocates beyond its data is a few copies of the parameters."""
 
+import gc
 import os
 import platform
 import subprocess
 import sys
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
 from helpers import binary_rows
 
 from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._learning_rules import LEARNING_RULES
 
 N_FEATURES, N_HIDDEN = 1000, 800
 PARAMETERS = 4 * (2 * N_FEATURES * N_HIDDEN + N_FEATURES + 2 * N_HIDDEN)
@@ -109,3 +112,18 @@ def test_scores_meet_memory_that_is_there():
     command = [sys.executable, "-c", PAGE_FAULTS]
     found = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
     assert int(found.stdout) < 300
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("rule", LEARNING_RULES)
+def test_rows_are_free_when_the_call_is_over(rule, method):
+    machine = HelmholtzMachine((6, 4), learning_rule=rule, max_iter=2)
+    X = binary_rows()
+    alive = weakref.ref(X)
+    gc.disable()  # no cycle of references may keep them
+    try:
+        getattr(machine, method)(X)
+        del X
+        assert alive() is None
+    finally:
+        gc.enable()
