@@ -22,13 +22,15 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._atomic import AllOrNothing, whole_fits
-from ._data import Rows, moments
+from ._data import Rows, moments, resolution
+from ._fitting import spread
 from ._input import positive, read, refuse_masked
 from ._likelihood import estimate_rows
 from ._machine import HelmholtzMachine
 from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
 from ._start import visible_kind
+from ._units import LEAST_VARIANCE
 
 #: What `estimator=None` stands for, and what is otherwise with Gaussian units, which
 #: overfit more where columns are many, and learn correlations best from each other; by
@@ -292,6 +294,8 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         found = {"classes_": classes, "visible_": kind}
         if kind == "gaussian":
             found["location_"], found["scale_"] = moments(rows)
+            some = rows.take(spread(rows.n_rows))
+            found["_resolution"] = resolution(some, found["scale_"])
         found["class_count_"] = np.zeros(len(classes), dtype=np.int64)
         found["estimators_"] = [None] * len(classes)
         found["_seeds"] = None
@@ -313,10 +317,12 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         blank = self._machine(start["visible_"], method)
         if start["_seeds"] is not None:
             blank.set_params(random_state=start["_seeds"][k])
-        gaussian = "location_" in start
-        measure = (start["location_"], start["scale_"]) if gaussian else None
+        measure = least = None
+        if "location_" in start:
+            measure = start["location_"], start["scale_"]
+            least = _least_variance(start["_resolution"] / start["scale_"])
         # Its `_begin` reads this, and takes it off.
-        blank._in_common = start["visible_"], measure
+        blank._in_common = start["visible_"], measure, least
         return blank
 
     def _tasks(self, context, classes):
@@ -355,7 +361,7 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         for k, machine in zip(seen, fitted, strict=True):
             machines[k] = machine
         if method == "fit":
-            for name in ("location_", "scale_", "_moments"):
+            for name in ("location_", "scale_", "_moments", "_resolution"):
                 vars(self).pop(name, None)
         vars(self).update(start)
         self.class_count_ = start["class_count_"] + counts
@@ -646,6 +652,16 @@ def _moments_with(X, before):
         return {"_moments": StandardScaler(with_mean=False).partial_fit(X)}
     moments = copy.deepcopy(before).partial_fit(X)
     return {"_moments": moments, "location_": moments.mean_, "scale_": moments.scale_}
+
+
+def _least_variance(steps):
+    """Return what no machine's variances may fall below, for columns of such steps.
+
+    Both in the columns' spread. A value is told from its neighbours to half a step. If
+    variances could fall below that of two values so far apart, a class whose machine
+    finds the few values of a column would win every row.
+    """
+    return np.clip(np.square(steps / 2), LEAST_VARIANCE, 1)
 
 
 def _units_of(machine):

@@ -13,6 +13,8 @@ from ._numerics import row_blocks
 #: enough that what is freed after a block stays with the process for the next, instead
 #: of being given back and faulted in.
 BLOCK_ROWS = 512
+#: Values that differ by less, as a part of their spread, are taken for the same.
+_ROUNDING = 1e-5
 
 
 class Rows:
@@ -194,3 +196,21 @@ def moments(rows, block_size=BLOCK_ROWS):
     scale[constant] = flat
     scale[scale == 0] = 1.0  # spreads of the smallest numbers underflow all the same
     return mean, scale
+
+
+def resolution(x, scale):
+    """Return the smallest step between values of every column, float64.
+
+    It is 0 for columns whose values hardly repeat, and infinite where all are one.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+    scale : ndarray of shape (n_features,)
+        The columns' standard deviations.
+    """
+    steps = np.diff(np.sort(x.astype(np.float64), axis=0), axis=0)
+    steps[steps <= _ROUNDING * scale] = np.inf
+    n_values = 1 + np.isfinite(steps).sum(axis=0)
+    smallest = steps.min(axis=0, initial=np.inf)
+    return np.where(n_values > len(x) / 2, 0.0, smallest)

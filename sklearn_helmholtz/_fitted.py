@@ -49,7 +49,9 @@ def machine_of(estimator):
     top = np.zeros((0, len(intercepts[-1])), dtype=intercepts[-1].dtype)
     visible, *hidden = _layers([*estimator.generative_coefs_, top], intercepts)
     gaussian = estimator.visible_ == "gaussian"
-    units = Gaussian(estimator.variance_) if gaussian else Bernoulli()
+    units = Bernoulli()
+    if gaussian:
+        units = Gaussian(estimator.variance_, *_listed(estimator, "_least_variance"))
     return Machine(
         (visible._replace(units=units), *hidden),
         _layers(estimator.recognition_coefs_, estimator.recognition_intercepts_),

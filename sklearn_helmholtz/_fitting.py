@@ -52,6 +52,7 @@ _OPTIONAL_ATTRIBUTES = (
     "location_",
     "scale_",
     "variance_",
+    "_least_variance",
     "lateral_coefs_",
     "lateral_intercepts_",
     "autoregressive_coef_",
@@ -384,12 +385,15 @@ class Fitting(Settings):
             To train on, as they are in the data.
         """
         # What machines that are compared have in common, see HelmholtzClassifier.
-        kind, measure = vars(self).pop("_in_common", (self.visible, None))
+        in_common = vars(self).pop("_in_common", (self.visible, None, None))
+        kind, measure, least = in_common
         self.visible_ = visible_kind(kind, rows)
         for name in _OPTIONAL_ATTRIBUTES:
             vars(self).pop(name, None)
         if self.visible_ == "gaussian":
             self.location_, self.scale_ = measure or moments(rows)
+            if least is not None:
+                self._least_variance = least.astype(rows.X.dtype)
         self.n_iter_, self.free_energy_curve_ = 0, []
         generators = make_generators(self.random_state, 4)
         machine = initial_machine(
@@ -401,6 +405,7 @@ class Fitting(Settings):
             lateral=self.lateral,
             autoregressive=self.autoregressive,
             shared=LEARNING_RULES[self.learning_rule].shares_weights,
+            least=least,
         )
         return new_state(
             machine, self._optimizer(), DIRECTIONS[self.direction], generators

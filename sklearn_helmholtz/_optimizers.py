@@ -15,8 +15,6 @@ from ._numerics import row_blocks
 #: How far a minibatch moves a variance towards its own mean squared residual:
 #: the natural gradient's step, which keeps it positive.
 _VARIANCE_RATE = 0.05
-#: The smallest variance of a Gaussian unit, as a part of the data's own.
-_VARIANCE_FLOOR = 1e-6
 
 
 def _blocks(gradient, *memories):
@@ -55,7 +53,7 @@ class Optimizer:
             variance = layer.units.variance
             scalar = variance.dtype.type
             variance += scalar(_VARIANCE_RATE * part) * (squares - variance)
-            np.maximum(variance, scalar(_VARIANCE_FLOOR), out=variance)
+            np.maximum(variance, layer.units.least, out=variance)
 
 
 class SGD(Optimizer):

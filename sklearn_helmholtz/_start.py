@@ -42,6 +42,7 @@ def initial_machine(
     lateral=False,
     autoregressive=False,
     shared=False,
+    least=None,
 ):
     """Return networks to start from.
 
@@ -75,6 +76,9 @@ def initial_machine(
 
     shared : bool, default=False
         Whether generative weights are the recognition weights' transpose.
+
+    least : ndarray of shape (n_features,), default=None
+        What no variance of real visible units may fall below, if it is not the usual.
     """
     dtype = rows.X.dtype
     mean = rows.mean()
@@ -88,6 +92,9 @@ def initial_machine(
         units = Bernoulli()
     else:
         units = Gaussian(_variance(rows, mean).astype(dtype))
+        if least is not None:
+            least = least.astype(dtype)
+            units = Gaussian(np.maximum(units.variance, least), least)
     generative = _generative([mean, *biases], units, rng, dtype)
     for down, up in zip(generative[:-1], recognition, strict=True):
         if shared:

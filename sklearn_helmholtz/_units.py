@@ -13,6 +13,9 @@ from scipy.spatial.distance import cdist
 from ._numerics import one_plus_exp, sigmoid, softplus_sum
 from ._random import FULL_RANGE, NOISE_RANGE
 
+#: What no variance of real units falls below, as a part of the data's own.
+LEAST_VARIANCE = 1e-6
+
 
 def threshold(logits, noise, out=None):
     """Return 1 with probability sigmoid(logits), else 0.
@@ -164,14 +167,18 @@ class Gaussian:
     Parameters
     ----------
     variance : ndarray of shape (n_units,)
+
+    least : float or ndarray of shape (n_units,), default=LEAST_VARIANCE
+        What no variance may fall below.
     """
 
     binary = False
     factorial = True
     n_linear_parents = 1
 
-    def __init__(self, variance):
+    def __init__(self, variance, least=LEAST_VARIANCE):
         self.variance = variance
+        self.least = least
 
     @property
     def precision(self):
@@ -235,4 +242,4 @@ class Gaussian:
 
     def map(self, function):
         """Return the units with a function of each of their arrays."""
-        return Gaussian(function(self.variance))
+        return Gaussian(function(self.variance), self.least)

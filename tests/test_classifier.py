@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import log_loss
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
@@ -263,6 +264,50 @@ def test_a_constant_column_of_a_class_has_no_infinite_density():
     X[y == 0, 1] = 2.0
     fitted = classifier().fit(X, y)
     assert np.isfinite(fitted.predict_joint_log_proba(X)).all()
+
+
+def mixed_classes(n_rows, seed=0):
+    """Return rows of three real and five binary columns, for two classes."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(2, size=n_rows)
+    real = rng.normal(0.7 * y[:, None], 1, (n_rows, 3))
+    binary = rng.random((n_rows, 5)) < 0.3 + 0.3 * y[:, None]
+    return np.column_stack([real, binary]), y
+
+
+@pytest.mark.parametrize("code", [(0, 1), (5, 905)])
+def test_binary_columns_beside_real_ones_do_not_decide(code):
+    """A machine that finds their two values has no density without bound there."""
+    X, y = mixed_classes(3000)
+    X[:, 3:] = np.where(X[:, 3:], code[1], code[0])
+    train, test = (X[:1000], y[:1000]), (X[1000:], y[1000:])
+    fitted = HelmholtzClassifier(random_state=0).fit(*train)
+    assert min(each.variance_[3:].min() for each in fitted.estimators_) > 0.8
+    # Of 2,000 rows: a standard error of 0.01 each, most of it in common.
+    assert fitted.score(*test) > GaussianNB().fit(*train).score(*test) - 0.02
+
+
+def test_a_column_constant_in_training_tells_nothing_of_the_class():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [300, 30])
+    X = np.column_stack([rng.normal(y[:, None], 1, (330, 4)), np.full(330, 2.0)])
+    machine = HelmholtzMachine((4, 2), max_iter=30)
+    fitted = classifier(machine, n_score_samples=200).fit(X, y)
+    other = X.copy()
+    other[:, 4] = 3.0
+    # As other rows, these are scored with other noise.
+    np.testing.assert_allclose(
+        fitted.decision_function(other), fitted.decision_function(X), atol=0.3
+    )
+
+
+def test_columns_without_repeated_values_may_have_any_variance():
+    """A first block of a few real rows says nothing of steps between values."""
+    X, y = mixed_classes(200)
+    fitted = classifier().partial_fit(X[:2, :3], y[:2], classes=[0, 1])
+    fitted.partial_fit(X[:, :3], y)
+    for machine in fitted.estimators_:
+        assert (machine._least_variance == np.float64(1e-6)).all()
 
 
 def test_pipelines_a_class_are_refused():

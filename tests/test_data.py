@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_helmholtz import HelmholtzMachine
-from sklearn_helmholtz._data import Rows, blocks, is_binary, moments, value_range
+from sklearn_helmholtz._data import (
+    Rows,
+    blocks,
+    is_binary,
+    moments,
+    resolution,
+    value_range,
+)
 from sklearn_helmholtz._start import initial_machine, inside_unit_interval
 
 
@@ -242,3 +249,19 @@ def test_variances_start_at_the_rows_and_one_of_spread_one():
     machine = initial_machine(Rows(X), "gaussian", [2], 0.1, np.random.default_rng(0))
     squares = np.square(X - X.mean(axis=0)).sum(axis=0)
     np.testing.assert_allclose(machine.generative[0].units.variance, (squares + 1) / 10)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e6])
+def test_resolution_is_the_smallest_step_of_values_that_repeat(unit):
+    rng = np.random.default_rng(0)
+    columns = {
+        0.0: rng.normal(size=200),
+        1.0: rng.poisson(2, 200),
+        0.25: rng.integers(5, size=200) / 4,
+        3.0: 3 * rng.integers(2, size=200) + 1e-9 * rng.random(200),
+        np.inf: np.full(200, 7.0),
+    }
+    X = unit * np.column_stack([*columns.values()])
+    steps = resolution(X, np.maximum(X.std(axis=0), 1e-9)) / unit
+    np.testing.assert_allclose(steps, [*columns], rtol=1e-6)
+    assert not resolution(X[:1], np.ones(5)).any()
