@@ -209,7 +209,8 @@ def resolution(x, scale):
     scale : ndarray of shape (n_features,)
         The columns' standard deviations.
     """
-    steps = np.diff(np.sort(x.astype(np.float64), axis=0), axis=0)
+    with np.errstate(over="ignore"):  # an infinite step is a large one
+        steps = np.diff(np.sort(x.astype(np.float64), axis=0), axis=0)
     steps[steps <= _ROUNDING * scale] = np.inf
     n_values = 1 + np.isfinite(steps).sum(axis=0)
     smallest = steps.min(axis=0, initial=np.inf)

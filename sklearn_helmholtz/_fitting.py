@@ -393,7 +393,7 @@ class Fitting(Settings):
         if self.visible_ == "gaussian":
             self.location_, self.scale_ = measure or moments(rows)
             if least is not None:
-                self._least_variance = least.astype(rows.X.dtype)
+                self._least_variance = least = least.astype(rows.X.dtype)
         self.n_iter_, self.free_energy_curve_ = 0, []
         generators = make_generators(self.random_state, 4)
         machine = initial_machine(

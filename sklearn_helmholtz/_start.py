@@ -78,7 +78,8 @@ def initial_machine(
         Whether generative weights are the recognition weights' transpose.
 
     least : ndarray of shape (n_features,), default=None
-        What no variance of real visible units may fall below, if it is not the usual.
+        What no variance of real visible units may fall below, in the rows' dtype, if it
+        is not the usual.
     """
     dtype = rows.X.dtype
     mean = rows.mean()
@@ -93,7 +94,6 @@ def initial_machine(
     else:
         units = Gaussian(_variance(rows, mean).astype(dtype))
         if least is not None:
-            least = least.astype(dtype)
             units = Gaussian(np.maximum(units.variance, least), least)
     generative = _generative([mean, *biases], units, rng, dtype)
     for down, up in zip(generative[:-1], recognition, strict=True):
