@@ -105,6 +105,7 @@ def _writeable(tree):
 
 
 def _copy(array):
+    """Return a writeable copy in C order."""
     return np.array(array, order="C")
 
 

@@ -14,8 +14,7 @@ from scipy.linalg import get_blas_funcs
 
 from ._directions import Centred
 from ._numerics import column_mean, column_sum, one_plus_exp
-from ._random import NOISE_RANGE
-from ._units import threshold
+from ._units import is_on
 
 
 class _Rows(NamedTuple):
@@ -104,7 +103,7 @@ class SmallStep:
             if rows is states[-1]:
                 rows.asleep[...] = self.prior.bias
                 drawn = rows.both
-            threshold(drawn, self.rng.noise(drawn.shape, drawn.dtype), out=drawn)
+            layer.units.sample(drawn, self.rng, drawn.shape, out=drawn)
 
     def _dream(self, number, states, logits):
         """Draw states asleep, from those above; leave 1 + exp(logits), awake or not."""
@@ -112,14 +111,12 @@ class SmallStep:
         self.generative[number].logits(states[number + 1].both, out=both)
         one_plus_exp(both, out=both)
         noise = self.rng.noise(asleep.shape, asleep.dtype)
-        noise *= asleep
-        np.greater(noise, NOISE_RANGE, out=states[number].asleep)
+        is_on(asleep, noise, out=states[number].asleep)
 
     def _learn_prior(self, step, states, rate):
         """Learn the top layer's biases from its states awake."""
-        residual = 1 / one_plus_exp(self.prior.bias)
-        residual -= 1
-        residual += column_mean(states)
+        residual = one_plus_exp(self.prior.bias)
+        _to_residual(residual, column_mean(states))
         residual *= rate
         velocity, bias = self.velocity_of_prior, self.prior.bias
         velocity *= step.optimizer.momentum

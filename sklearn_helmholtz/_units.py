@@ -34,8 +34,14 @@ def threshold(logits, noise, out=None):
         Takes the states; may be `logits`.
     """
     fits = out is not None and out.shape == logits.shape
-    noise *= one_plus_exp(logits, out=out if fits else None)
-    return np.greater(noise, NOISE_RANGE, out=noise if out is None else out)
+    one_plus = one_plus_exp(logits, out=out if fits else None)
+    return is_on(one_plus, noise, out=noise if out is None else out)
+
+
+def is_on(one_plus, noise, out):
+    """Return the same into `out`, given ``one_plus_exp(logits)``."""
+    noise *= one_plus
+    return np.greater(noise, NOISE_RANGE, out=out)
 
 
 def threshold_level(logits):

@@ -94,9 +94,9 @@ def test_small_steps_learn_what_general_ones_do(
 @pytest.mark.parametrize("size", [1.0, 60.0, 1e4])
 def test_small_steps_are_right_at_every_logit(same_draws, in_lanes, size, dtype):
     X = binary_rows(N_ROWS, 9, dtype)
-    rng = np.random.default_rng(5)
 
     def taught():
+        rng = np.random.default_rng(5)
         machine = clone(WAKE_SLEEP).partial_fit(X)
         for weights in (*machine.generative_coefs_, *machine.recognition_coefs_):
             weights[...] = rng.choice([-size, size], weights.shape)
@@ -110,7 +110,6 @@ def test_small_steps_are_right_at_every_logit(same_draws, in_lanes, size, dtype)
 
     found = taught()
     in_lanes()
-    rng = np.random.default_rng(5)
     expected = taught()
     assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(found, expected, atol=size * 10 * np.finfo(dtype).eps)
