@@ -4,6 +4,7 @@ A few lines longer than most modules here: neither half goes without the other.
 """
 
 import os
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -271,6 +272,11 @@ def workers(n_jobs):
 def _n_threads(n_jobs):
     """Return what joblib makes of n_jobs, on this computer: not all of a cluster's."""
     return min(effective_n_jobs(n_jobs), max(n_jobs, cpu_count()))
+
+
+def has_lock():
+    """Return whether Python runs one thread at a time, but for calls into NumPy."""
+    return getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def run_in_turn(calls):

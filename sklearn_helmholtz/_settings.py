@@ -12,9 +12,10 @@ from ._directions import DIRECTIONS, longest_parents
 from ._fitted import new_memory
 from ._learning_rules import LEARNING_RULES
 from ._optimizers import OPTIMIZERS
+from ._parallel import has_lock
 from ._penalties import Evidence, Fixed, share_of_evidence
-from ._small_steps import SmallStep
 from ._training import Step, n_minibatches
+from ._wake_sleep import WakeSleepStep
 
 #: Below this many multiplications, in float32, a step is too short to share among
 #: threads: at each call into NumPy they hand Python's lock to each other.
@@ -23,6 +24,8 @@ _SMALL_STEP = 1.9e7
 _ROWS_OF_PASSES = 20
 #: Several particles, or one that moves, take so many times as many calls.
 _CALLS_OF_PARTICLES = 4
+#: And where Python has no lock, they pay from this part of that many on.
+_WITHOUT_LOCK = 0.5
 #: Between how many epochs max_iter="auto" chooses, by the number of steps in them.
 _LEAST_EPOCHS = 50
 _MOST_EPOCHS = 200
@@ -247,8 +250,8 @@ class Settings:
             n_rows_a_step=n_rows_a_step,
             small=self._is_small(state.machine, rule, rows),
         )
-        if step.small and SmallStep.fits(step):
-            step.in_few_calls = SmallStep(step)
+        if WakeSleepStep.fits(step):
+            step.in_few_calls = WakeSleepStep(step)
         return step
 
     def _is_small(self, machine, rule, rows):
@@ -258,8 +261,9 @@ class Settings:
         products = sum(a * b for a, b in pairwise(sizes))
         work = 3 * products * (n_rows * rule.n_particles + _ROWS_OF_PASSES)
         work *= machine.dtype.itemsize / np.dtype(np.float32).itemsize
-        several = rule.n_particles > 1 or rule.n_moves
-        return work < _SMALL_STEP * (_CALLS_OF_PARTICLES if several else 1)
+        if rule.n_particles > 1 or rule.n_moves:
+            work /= _CALLS_OF_PARTICLES if has_lock() else _WITHOUT_LOCK
+        return work < _SMALL_STEP
 
     def _with_present_kinds(self, state):
         """Return the state with memory and averages of the present parameters' kinds.

@@ -98,7 +98,7 @@ class Step:
             and not rule.shares_weights
         )
         self.small = small
-        #: What takes the steps in this one's place, if anything, see `_small_steps`.
+        #: What takes the steps in this one's place, if anything, see `_wake_sleep`.
         self.in_few_calls = None
 
     def begin(self, part=1.0):
@@ -117,7 +117,7 @@ class Step:
         Through a `run` like :meth:`._parallel.Workers.run`, where that pays.
         """
         if self.in_few_calls is not None:
-            self.in_few_calls(self, index, _length(index), rate)
+            self.in_few_calls(self, index, _length(index), rate, run)
             return
         run = run_in_turn if self.small else run
         for number, seen in enumerate(self.touched):

@@ -499,6 +499,23 @@ def test_weights_depend_on_the_seed_and_not_on_the_threads(rule, dtype, monkeypa
     check_same([*fits[in_few_calls * 3 :], *map(fit, (1, 2, 3, None))], X)
 
 
+@pytest.mark.parametrize("locked", [True, False])
+def test_particles_share_threads_sooner_where_python_has_no_lock(locked, monkeypatch):
+    """But not one particle's: wake-sleep's draws depend on which steps are small."""
+    monkeypatch.setattr("sklearn_helmholtz._settings.has_lock", lambda: locked)
+    X = binary_rows(200, 64, np.float32)
+
+    def is_small(batch_size=100, **rule):
+        machine = HelmholtzMachine((200, 100), batch_size=batch_size, **rule)
+        machine.partial_fit(X)
+        return machine._step(machine._last_state(), machine._checked_rows(X)).small
+
+    assert is_small(n_particles=5) == locked
+    assert is_small(n_particles=5, batch_size=1)
+    assert is_small(learning_rule="wake-sleep", batch_size=50)
+    assert not is_small(learning_rule="wake-sleep", batch_size=200)
+
+
 def check_same(fits, X):
     """Assert that all machines have the weights, codes and dreams of the first."""
     for machine in fits[1:]:

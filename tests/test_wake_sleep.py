@@ -1,14 +1,14 @@
-"""Small steps: in few calls what the general step does, for the same draws."""
+"""Wake-sleep, written out: what the general step does, for the same draws."""
 
 import numpy as np
 import pytest
-from helpers import binary_rows, nothing_but_overflow, parameters
+from helpers import binary_rows, nothing_but_overflow, parameters, share_all_work
 from sklearn.base import clone
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._parallel import run_in_turn
 from sklearn_helmholtz._random import NOISE_RANGE, Stream
-from sklearn_helmholtz._small_steps import SmallStep
+from sklearn_helmholtz._wake_sleep import WakeSleepStep
 
 N_ROWS = 12  # of a minibatch
 WAKE_SLEEP = HelmholtzMachine(
@@ -29,21 +29,29 @@ def same_draws(monkeypatch):
 
 
 @pytest.fixture
-def in_lanes(monkeypatch):
+def only_general(monkeypatch):
     """Return a function after which all steps are general ones."""
-    return lambda: monkeypatch.setattr(SmallStep, "fits", lambda step: False)
+    return lambda: monkeypatch.setattr(WakeSleepStep, "fits", lambda step: False)
+
+
+@pytest.fixture(params=[1, 2], ids=["one lane", "two lanes"], autouse=True)
+def n_lanes(request, monkeypatch):
+    """Have steps of few rows take the way of large ones, too; return the lanes."""
+    if request.param == 2:
+        share_all_work(monkeypatch)
+    return request.param
 
 
 @pytest.fixture
-def small_steps(monkeypatch):
-    """Return a list of what small steps are given, from now on."""
-    calls, step = [], SmallStep.__call__
+def written_out(monkeypatch):
+    """Return a list of what steps that are written out are given, from now on."""
+    calls, step = [], WakeSleepStep.__call__
 
     def counted(self, *given):
         calls.append(given)
         step(self, *given)
 
-    monkeypatch.setattr(SmallStep, "__call__", counted)
+    monkeypatch.setattr(WakeSleepStep, "__call__", counted)
     return calls
 
 
@@ -71,8 +79,8 @@ def all_that_is_learned(machine):
     ids=str,
 )
 @pytest.mark.parametrize("n_features", [9, 60])
-def test_small_steps_learn_what_general_ones_do(
-    same_draws, in_lanes, small_steps, n_features, options, grey
+def test_wake_sleep_learn_what_general_ones_do(
+    same_draws, only_general, written_out, n_features, options, grey
 ):
     """With 60 columns recognition's steps are bounded, too."""
     n_rows = 4 * N_ROWS + (6 if options.get("early_stopping") else 0)
@@ -81,18 +89,28 @@ def test_small_steps_learn_what_general_ones_do(
         X = 0.1 + 0.8 * X
     machine = clone(WAKE_SLEEP).set_params(**options)
     few = clone(machine).fit(X).partial_fit(X[:N_ROWS])
-    n_in_all = len(small_steps)
+    n_in_all = len(written_out)
     assert n_in_all >= few._n_steps  # or more, where the best of them is kept
-    in_lanes()
+    only_general()
     general = clone(machine).fit(X).partial_fit(X[:N_ROWS])
-    assert len(small_steps) == n_in_all
+    assert len(written_out) == n_in_all
     found, expected = map(all_that_is_learned, (few, general))
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
+def test_two_lanes_draw_as_general_ones_do(only_general, n_lanes):
+    """Phase by phase, each from its own stream; one lane has but one stream."""
+    X = binary_rows(4 * N_ROWS, 9)
+    machine = clone(WAKE_SLEEP).set_params(hidden_layer_sizes=(5, 4))
+    found = all_that_is_learned(clone(machine).fit(X))
+    only_general()
+    expected = all_that_is_learned(clone(machine).fit(X))
+    assert np.allclose(found, expected, rtol=1e-9, atol=1e-12) == (n_lanes == 2)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [1.0, 60.0, 1e4])
-def test_small_steps_are_right_at_every_logit(same_draws, in_lanes, size, dtype):
+def test_wake_sleep_are_right_at_every_logit(same_draws, only_general, size, dtype):
     X = binary_rows(N_ROWS, 9, dtype)
 
     def taught():
@@ -109,7 +127,7 @@ def test_small_steps_are_right_at_every_logit(same_draws, in_lanes, size, dtype)
         return after - before
 
     found = taught()
-    in_lanes()
+    only_general()
     expected = taught()
     assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(found, expected, atol=size * 10 * np.finfo(dtype).eps)
@@ -127,11 +145,10 @@ def test_small_steps_are_right_at_every_logit(same_draws, in_lanes, size, dtype)
         {"lateral": True},
         {"autoregressive": True},
         {"visible": "gaussian"},
-        {"batch_size": 10_000, "hidden_layer_sizes": (2000,)},
     ],
     ids=str,
 )
-def test_other_steps_are_general(small_steps, options):
+def test_other_steps_are_general(written_out, options):
     machine = clone(WAKE_SLEEP).set_params(max_iter=1, **options)
     machine.fit(binary_rows(300, 40))
-    assert not small_steps
+    assert not written_out
