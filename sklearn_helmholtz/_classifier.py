@@ -30,7 +30,6 @@ from ._machine import HelmholtzMachine
 from ._numerics import log_sum_exp
 from ._parallel import sharing_threads
 from ._start import visible_kind
-from ._units import LEAST_VARIANCE
 
 #: What `estimator=None` stands for, and what is otherwise with Gaussian units, which
 #: overfit more where columns are many, and learn correlations best from each other; by
@@ -319,12 +318,12 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         blank = self._machine(start["visible_"], method)
         if start["_seeds"] is not None:
             blank.set_params(random_state=start["_seeds"][k])
-        measure = least = None
+        measure = steps = None
         if "location_" in start:
             measure = start["location_"], start["scale_"]
-            least = _least_variance(start["_resolution"] / start["scale_"])
+            steps = start["_resolution"] / start["scale_"]
         # Its `_begin` reads this, and takes it off.
-        blank._in_common = start["visible_"], measure, least
+        blank._in_common = start["visible_"], measure, steps
         return blank
 
     def _tasks(self, context, classes):
@@ -654,16 +653,6 @@ def _moments_with(X, before):
         return {"_moments": StandardScaler(with_mean=False).partial_fit(X)}
     moments = copy.deepcopy(before).partial_fit(X)
     return {"_moments": moments, "location_": moments.mean_, "scale_": moments.scale_}
-
-
-def _least_variance(steps):
-    """Return what no machine's variances may fall below, for columns of such steps.
-
-    Both in the columns' spread. A value is told from its neighbours to half a step. If
-    variances could fall below that of two values so far apart, a class whose machine
-    finds the few values of a column would win every row.
-    """
-    return np.clip(np.square(steps / 2), LEAST_VARIANCE, 1)
 
 
 def _units_of(machine):

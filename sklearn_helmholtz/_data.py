@@ -15,6 +15,10 @@ from ._numerics import row_blocks
 BLOCK_ROWS = 512
 #: Values that differ by less, as a part of their spread, are taken for the same.
 _ROUNDING = 1e-5
+#: The part of all rows that are many for a value to be one of few, and the part of them
+#: that such values have where others are taken for errors.
+_MANY = 0.01
+_NEARLY_ALL = 0.9
 
 
 class Rows:
@@ -202,6 +206,8 @@ def resolution(x, scale):
     """Return the smallest step between values of every column, float64.
 
     It is 0 for columns whose values hardly repeat, and infinite where all are one.
+    Where nearly all rows have values that many have, no others count: a cell that was
+    mistyped or filled in is no step.
 
     Parameters
     ----------
@@ -209,9 +215,20 @@ def resolution(x, scale):
     scale : ndarray of shape (n_features,)
         The columns' standard deviations.
     """
+    x, same = np.sort(x.astype(np.float64), axis=0), _ROUNDING * scale
+    many = max(2, math.ceil(_MANY * len(x)))
     with np.errstate(over="ignore"):  # an infinite step is a large one
-        steps = np.diff(np.sort(x.astype(np.float64), axis=0), axis=0)
-    steps[steps <= _ROUNDING * scale] = np.inf
+        steps = np.diff(x, axis=0)
+        # Where the value of a row is that of so many from there on.
+        has_many = x[many - 1 :] - x[: len(x) - many + 1] <= same
+        last = np.maximum.accumulate(np.where(has_many, x[: len(has_many)], -np.inf))
+        between = np.where(has_many[1:], x[1 : len(has_many)] - last[:-1], np.inf)
+    steps[steps <= same] = np.inf
+    between[between <= same] = np.inf
     n_values = 1 + np.isfinite(steps).sum(axis=0)
     smallest = steps.min(axis=0, initial=np.inf)
-    return np.where(n_values > len(x) / 2, 0.0, smallest)
+    smallest[n_values > len(x) / 2] = 0.0
+    # Each such value's last rows are not counted.
+    n_often = has_many.sum(axis=0) + (many - 1) * (1 + np.isfinite(between).sum(axis=0))
+    nearly_all = has_many.any(axis=0) & (n_often >= _NEARLY_ALL * len(x))
+    return np.where(nearly_all, between.min(axis=0, initial=np.inf), smallest)

@@ -386,14 +386,12 @@ class Fitting(Settings):
         """
         # What machines that are compared have in common, see HelmholtzClassifier.
         in_common = vars(self).pop("_in_common", (self.visible, None, None))
-        kind, measure, least = in_common
+        kind, measure, steps = in_common
         self.visible_ = visible_kind(kind, rows)
         for name in _OPTIONAL_ATTRIBUTES:
             vars(self).pop(name, None)
         if self.visible_ == "gaussian":
             self.location_, self.scale_ = measure or moments(rows)
-            if least is not None:
-                self._least_variance = least = least.astype(rows.X.dtype)
         self.n_iter_, self.free_energy_curve_ = 0, []
         generators = make_generators(self.random_state, 4)
         machine = initial_machine(
@@ -405,8 +403,10 @@ class Fitting(Settings):
             lateral=self.lateral,
             autoregressive=self.autoregressive,
             shared=LEARNING_RULES[self.learning_rule].shares_weights,
-            least=least,
+            steps=steps,
         )
+        if steps is not None:
+            self._least_variance = machine.generative[0].units.least
         return new_state(
             machine, self._optimizer(), DIRECTIONS[self.direction], generators
         )

@@ -4,7 +4,7 @@ import numpy as np
 
 from ._belief_network import Layer, Machine
 from ._data import BLOCK_ROWS
-from ._units import HIDDEN, Bernoulli, Gaussian
+from ._units import HIDDEN, LEAST_VARIANCE, Bernoulli, Gaussian
 
 #: Rounding may leave [0, 1] by so much: a scaler's in float32, and in float64 where
 #: the data lie far from zero. One size for both, as arrays change dtypes on their way.
@@ -42,7 +42,7 @@ def initial_machine(
     lateral=False,
     autoregressive=False,
     shared=False,
-    least=None,
+    steps=None,
 ):
     """Return networks to start from.
 
@@ -77,9 +77,9 @@ def initial_machine(
     shared : bool, default=False
         Whether generative weights are the recognition weights' transpose.
 
-    least : ndarray of shape (n_features,), default=None
-        What no variance of real visible units may fall below, in the rows' dtype, if it
-        is not the usual.
+    steps : ndarray of shape (n_features,), default=None
+        The smallest steps between values that real visible units take, where variances
+        are not to make anything of them.
     """
     dtype = rows.X.dtype
     mean = rows.mean()
@@ -93,7 +93,8 @@ def initial_machine(
         units = Bernoulli()
     else:
         units = Gaussian(_variance(rows, mean).astype(dtype))
-        if least is not None:
+        if steps is not None:
+            least = _least_variance(steps, units.variance)
             units = Gaussian(np.maximum(units.variance, least), least)
     generative = _generative([mean, *biases], units, rng, dtype)
     for down, up in zip(generative[:-1], recognition, strict=True):
@@ -159,3 +160,16 @@ def _variance(rows, mean):
     for part in rows.blocks(BLOCK_ROWS):
         total += np.square(rows.take(part) - mean).sum(axis=0)
     return total / (rows.n_rows + 1)
+
+
+def _least_variance(steps, variance):
+    """Return what no variance may fall below, for columns of such steps and variances.
+
+    In units of their spread. What is rounded to steps has an error with a variance of a
+    twelfth of one squared. And a value is told from its neighbours to half a step: up
+    to that squared, what a column has in these rows is not to be explained. A machine
+    that finds few values could have any density there, and a class would win each row.
+    """
+    squares = np.square(steps)
+    low, high = (np.clip(part * squares, LEAST_VARIANCE, 1) for part in (1 / 12, 1 / 4))
+    return np.clip(variance, low, high).astype(variance.dtype)

@@ -259,9 +259,10 @@ def test_resolution_is_the_smallest_step_of_values_that_repeat(unit):
         1.0: rng.poisson(2, 200),
         0.25: rng.integers(5, size=200) / 4,
         3.0: 3 * rng.integers(2, size=200) + 1e-9 * rng.random(200),
+        2.0: np.r_[2.0 * rng.integers(3, size=190), rng.random(10)],
         np.inf: np.full(200, 7.0),
     }
     X = unit * np.column_stack([*columns.values()])
     steps = resolution(X, np.maximum(X.std(axis=0), 1e-9)) / unit
     np.testing.assert_allclose(steps, [*columns], rtol=1e-6)
-    assert not resolution(X[:1], np.ones(5)).any()
+    assert not resolution(X[:1], np.ones(len(columns))).any()
