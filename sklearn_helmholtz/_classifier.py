@@ -56,7 +56,9 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     estimator : HelmholtzMachine or None, default=None
         The machine that is cloned for every class. None takes
         ``HelmholtzMachine((50, 20), alpha=1e-3, max_iter=100)``, for a few
-        hundred rows a class; wider layers want more rows. With Gaussian units
+        hundred rows a class; wider layers want more rows. On binary columns of
+        which each tells of the class for itself, ``HelmholtzMachine()`` is often
+        better, with its ``alpha="auto"``. With Gaussian units
         it has ``alpha="auto"``, or 0.03 if :meth:`partial_fit` starts it, and
         ``autoregressive=True``. Pipelines are not taken: a step fitted anew for every
         class would measure the classes' densities by different rulers. Put the
