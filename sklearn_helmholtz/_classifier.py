@@ -127,8 +127,8 @@ class HelmholtzClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     the data. So the kind of visible units is chosen once, from the rows of all
     classes. The mean and spread by which Gaussian machines standardise are those of
     all classes, too: in one class alone, columns may hardly vary. Columns of few
-    values have no density, so their variances do not fall below that of two values a
-    step apart.
+    values have no density, so their variances do not fall below that of rounding to
+    their steps.
 
     Each machine meets a row with the same noise, a function of the row's
     content. So a row's label and probabilities do not depend on the rows that

@@ -385,8 +385,8 @@ class Fitting(Settings):
             To train on, as they are in the data.
         """
         # What machines that are compared have in common, see HelmholtzClassifier.
-        in_common = vars(self).pop("_in_common", (self.visible, None, None))
-        kind, measure, steps = in_common
+        alone = self.visible, None, None
+        kind, measure, steps = vars(self).pop("_in_common", alone)
         self.visible_ = visible_kind(kind, rows)
         for name in _OPTIONAL_ATTRIBUTES:
             vars(self).pop(name, None)

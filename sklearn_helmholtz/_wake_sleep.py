@@ -7,11 +7,13 @@ state a row, centred gradients, momentum. The tests hold it to the general form.
 """
 
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
+from ._belief_network import down_pass, up_pass
 from ._directions import Centred
 from ._gradient import add_product
 from ._numerics import column_mean, column_sum, one_plus_exp
@@ -32,24 +34,6 @@ class _Rows(NamedTuple):
         return cls(both, both[:n_rows], both[n_rows:])
 
 
-class _Minibatch(NamedTuple):
-    """What a step is about to be made of.
-
-    Parameters
-    ----------
-    step : Step
-    states, logits : list of _Rows
-        Bottom-up. What is awake of the first states is not used: the rows are.
-
-    rate : float
-    """
-
-    step: object
-    states: list
-    logits: list
-    rate: float
-
-
 class WakeSleepStep:
     """What a :class:`._training.Step` does, for one that :meth:`fits`.
 
@@ -63,8 +47,11 @@ class WakeSleepStep:
 
     def __init__(self, step):
         self.streams = step.streams
-        *self.generative, self.prior = step.state.machine.generative
-        self.recognition = step.state.machine.recognition
+        self.machine = step.state.machine
+        self.recognition, self.prior = (
+            self.machine.recognition,
+            self.machine.generative[-1],
+        )
         self.lessons = {
             (network, number): _Lesson(step, network, number)
             for network in ("generative", "recognition")
@@ -91,7 +78,7 @@ class WakeSleepStep:
     def arrays(self, n_rows):
         """Return states and logits, bottom-up, for minibatches of so many rows."""
         if n_rows not in self._arrays:
-            layers, dtype = (*self.generative, self.prior), self.prior.bias.dtype
+            layers, dtype = self.machine.generative, self.machine.dtype
             self._arrays[n_rows] = [
                 [_Rows.empty(n_rows, len(layer.bias), dtype) for layer in layers]
                 for _ in range(2)
@@ -104,53 +91,60 @@ class WakeSleepStep:
         Through a `run` like :meth:`._parallel.Workers.run`, unless it is small.
         """
         load = partial(step.load, index, n_rows, self.streams[0], step.scratch[0])
-        minibatch = _Minibatch(step, *self.arrays(n_rows), rate)
         if step.small:
-            self._both(load, minibatch)
+            self._both(load(), step, n_rows, rate)
         else:
             self.has_read = [False, False]
-            awake, asleep = partial(self._awake, load), self._asleep
-            for rest in run([partial(lane, minibatch) for lane in (awake, asleep)]):
+            awake = partial(self._awake, load, step, rate)
+            asleep = partial(self._asleep, step, n_rows, rate)
+            for rest in run([awake, asleep]):
                 _take(rest)
         step.state.n_steps += 1
 
-    def _both(self, load, minibatch):
+    def _both(self, x, step, n_rows, rate):
         """Learn both networks in one lane."""
-        x, (_, states, logits, _) = load(), minibatch
-        self._recognise(x, states, with_dreams=True)
-        for number, layer in reversed(list(enumerate(self.generative))):
-            both = layer.logits(states[number + 1].both, out=logits[number].both)
-            one_plus_exp(both, out=both)
-            self._dream(number, minibatch, self.streams[0])
-            _take(self._explain(number, x, minibatch))
-        _take(self._learn_prior(minibatch))
-        _take(self._learn_recognition(minibatch))
+        states, logits = self.arrays(n_rows)
+        self._draw_hidden(x, states)
+        for number in reversed(range(len(self.recognition))):
+            rows = logits[number]
+            self.machine.generative[number].logits(states[number + 1].both, rows.both)
+            one_plus_exp(rows.both, out=rows.both)
+            noise = self.streams[0].noise(rows.asleep.shape, rows.asleep.dtype)
+            is_on(rows.asleep, noise, out=states[number].asleep)
+            # child - sigmoid(a) = 1 / (1 + exp(a)) + child - 1
+            residual = np.divide(1, rows.awake, out=rows.awake)
+            residual += states[number].awake if number else x
+            residual -= 1
+            lesson = self.lessons["generative", number]
+            _take(lesson(step, states[number + 1].awake, residual, rate))
+        _take(self._learn_prior(step, states[-1].awake, rate))
+        asleep = [rows.asleep for rows in states]
+        _take(self._learn("recognition", step, asleep, rate))
 
-    def _awake(self, load, minibatch):
+    def _draw_hidden(self, x, states):
+        """Draw the hidden states awake, from x up, and the top ones asleep."""
+        parent = x
+        for rows, layer in zip(states[1:], self.recognition, strict=True):
+            drawn = layer.logits(parent, out=rows.awake)
+            if rows is states[-1]:
+                rows.asleep[...] = self.prior.bias
+                drawn = rows.both
+            layer.units.sample(drawn, self.streams[0], drawn.shape, out=drawn)
+            parent = rows.awake
+
+    def _awake(self, load, step, rate):
         """Learn the generative network; return what is still to be added to it."""
-        x, (_, states, logits, _) = load(), minibatch
-        self._recognise(x, states)
+        states = up_pass(self.machine, load(), self.streams[0], step.scratch[0])
         self.has_read[0] = True
-        steps = []
-        for number, layer in enumerate(self.generative):
-            rows = layer.logits(states[number + 1].awake, out=logits[number].awake)
-            one_plus_exp(rows, out=rows)
-            steps += self._explain(number, x, minibatch)
-        steps += self._learn_prior(minibatch)
-        return self._take_or_leave(steps)
+        steps = self._learn("generative", step, states, rate)
+        return self._take_or_leave(steps + self._learn_prior(step, states[-1], rate))
 
-    def _asleep(self, minibatch):
+    def _asleep(self, step, n_rows, rate):
         """Learn the recognition network; return what is still to be added to it."""
-        (_, states, logits, _), rng = minibatch, self.streams[1]
-        top = states[-1].asleep
-        top[...] = self.prior.bias
-        self.prior.units.sample(top, rng, top.shape, out=top)
-        for number, layer in reversed(list(enumerate(self.generative))):
-            rows = layer.logits(states[number + 1].asleep, out=logits[number].asleep)
-            one_plus_exp(rows, out=rows)
-            self._dream(number, minibatch, rng)
+        generative, scratch = self.machine.generative, step.scratch[1]
+        states = down_pass(generative, n_rows, self.streams[1], scratch)
         self.has_read[1] = True
-        return self._take_or_leave(self._learn_recognition(minibatch))
+        return self._take_or_leave(self._learn("recognition", step, states, rate))
 
     def _take_or_leave(self, steps):
         """Add steps to a network if the other lane has read it; return them if not.
@@ -162,61 +156,23 @@ class WakeSleepStep:
         _take(steps)
         return []
 
-    def _recognise(self, x, states, *, with_dreams=False):
-        """Draw the hidden states awake, from x up, and perhaps the top ones asleep."""
-        parent = x
-        for rows, layer in zip(states[1:], self.recognition, strict=True):
-            drawn = layer.logits(parent, out=rows.awake)
-            if with_dreams and rows is states[-1]:
-                rows.asleep[...] = self.prior.bias
-                drawn = rows.both
-            layer.units.sample(drawn, self.streams[0], drawn.shape, out=drawn)
-            parent = rows.awake
+    def _learn(self, network, step, states, rate):
+        """Return the steps of a network's layers with parents, given all states."""
+        steps = []
+        for number, (below, above) in enumerate(pairwise(states)):
+            lesson = self.lessons[network, number]
+            parent, child = (below, above) if lesson.ascends else (above, below)
+            steps += lesson(step, parent, lesson.residual(parent, child), rate)
+        return steps
 
-    @staticmethod
-    def _dream(number, minibatch, rng):
-        """Draw states asleep, given 1 + exp(logits)."""
-        asleep = minibatch.logits[number].asleep
-        noise = rng.noise(asleep.shape, asleep.dtype)
-        is_on(asleep, noise, out=minibatch.states[number].asleep)
-
-    def _explain(self, number, x, minibatch):
-        """Return the steps of a generative layer, given 1 + exp(logits)."""
-        step, states, logits, rate = minibatch
-        residual = logits[number].awake
-        _to_residual(residual, states[number].awake if number else x)
-        lesson, parent = self.lessons["generative", number], states[number + 1].awake
-        return lesson(step, parent, residual, rate)
-
-    def _learn_prior(self, minibatch):
-        """Return the step of the top layer's biases."""
-        step, states, _, rate = minibatch
-        residual = one_plus_exp(self.prior.bias)
-        _to_residual(residual, column_mean(states[-1].awake))
+    def _learn_prior(self, step, states, rate):
+        """Return the step of the top layer's biases, given its states."""
+        residual = self.prior.units.residual(column_mean(states), self.prior.bias)
         residual *= rate
         velocity = self.velocity_of_prior
         velocity *= step.optimizer.momentum
         velocity += residual
         return [(self.prior.bias, velocity)]
-
-    def _learn_recognition(self, minibatch):
-        """Return the steps of the recognition network."""
-        step, states, logits, rate = minibatch
-        steps = []
-        for number, layer in enumerate(self.recognition):
-            parent, child = states[number].asleep, states[number + 1].asleep
-            residual = layer.logits(parent, out=logits[number + 1].asleep)
-            one_plus_exp(residual, out=residual)
-            _to_residual(residual, child)
-            steps += self.lessons["recognition", number](step, parent, residual, rate)
-        return steps
-
-
-def _to_residual(one_plus, states):
-    """Turn 1 + exp(a) into states - sigmoid(a) = 1 / (1 + exp(a)) + states - 1."""
-    np.divide(1, one_plus, out=one_plus)
-    one_plus += states
-    one_plus -= 1
 
 
 def _take(steps):
@@ -230,10 +186,11 @@ class _Lesson:
 
     def __init__(self, step, network, number):
         self.key = network, number
+        self.ascends = network == "recognition"
         self.layer = getattr(step.state.machine, network)[number]
         self.velocity = step.state.memory[network][number]["velocity"]
         self.centre = step.state.averages[network][number]
-        self.scratch = step.scratch[network == "recognition"]
+        self.scratch = step.scratch[self.ascends]
         self.gemm = get_blas_funcs("gemm", dtype=self.layer.weights.dtype)
 
     def __call__(self, step, parent, residual, rate):
@@ -243,7 +200,7 @@ class _Lesson:
         centred = self.scratch("centred", parent.shape)
         np.subtract(parent, self.centre, out=centred)
         weight = rate / len(parent)
-        if self.key[0] == "recognition":
+        if self.ascends:
             weight *= direction.taming_of_recognition(centred)
         residual *= weight
         self._add_product(step, centred, residual)
@@ -253,6 +210,12 @@ class _Lesson:
         step_of_bias = velocity_of_bias - self.centre.dot(velocity)
         self.centre += column_mean(centred, times=direction.rate)
         return [(self.layer.weights, velocity), (self.layer.bias, step_of_bias)]
+
+    def residual(self, parent, child):
+        """Return what children are more than their parents say."""
+        logits = self.scratch("residual", child.shape)
+        self.layer.logits(parent, out=logits)
+        return self.layer.units.residual(child, logits, out=logits)
 
     def _add_product(self, step, centred, residual):
         """Turn the velocity v of the weights into momentum v + centred^T residual."""

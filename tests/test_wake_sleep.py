@@ -79,7 +79,7 @@ def all_that_is_learned(machine):
     ids=str,
 )
 @pytest.mark.parametrize("n_features", [9, 60])
-def test_wake_sleep_learn_what_general_ones_do(
+def test_steps_written_out_learn_what_general_ones_do(
     same_draws, only_general, written_out, n_features, options, grey
 ):
     """With 60 columns recognition's steps are bounded, too."""
@@ -110,7 +110,9 @@ def test_two_lanes_draw_as_general_ones_do(only_general, n_lanes):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [1.0, 60.0, 1e4])
-def test_wake_sleep_are_right_at_every_logit(same_draws, only_general, size, dtype):
+def test_steps_written_out_are_right_at_every_logit(
+    same_draws, only_general, size, dtype
+):
     X = binary_rows(N_ROWS, 9, dtype)
 
     def taught():
