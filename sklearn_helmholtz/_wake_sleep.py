@@ -48,10 +48,8 @@ class WakeSleepStep:
     def __init__(self, step):
         self.streams = step.streams
         self.machine = step.state.machine
-        self.recognition, self.prior = (
-            self.machine.recognition,
-            self.machine.generative[-1],
-        )
+        self.recognition = self.machine.recognition
+        self.prior = self.machine.generative[-1]
         self.lessons = {
             (network, number): _Lesson(step, network, number)
             for network in ("generative", "recognition")
