@@ -53,13 +53,12 @@ for name, values in curves.items():
 # Priors are worth most where rows are fewest, and with many they do little.
 figure, axis = plt.subplots(figsize=(6.5, 4))
 for name, values in curves.items():
-    style = "o--" if "evidence" in name else "o-"  # "auto" lies close below it
+    style = "o--" if "evidence" in name else "o-"  # in places "auto" lies beneath it
     axis.semilogx(sizes, values, style, label=name)
 axis.set_xticks(sizes, sizes)
 axis.minorticks_off()
 axis.set_xlabel("rows to learn from")
 axis.set_ylabel("log-likelihood of others, nats a row")
-axis.set_ylim(-48, None)
 axis.legend()
 figure.tight_layout()
 plt.show()

@@ -125,7 +125,7 @@ for state, name in (1, "on"), (0, "off"):
 # %%
 # The units next to the data: a pixel of the upper rows, and where it goes in the lower
 # ones. They stand in the order of the top unit's weights, which lets in one half of
-# them and keeps out the other: units for a shift to one side, then for the other.
+# them and keeps out the other: most are for a shift to one side, then for the other.
 from_top = machine.generative_coefs_[1][0]
 WeightsDisplay.from_estimator(
     machine,

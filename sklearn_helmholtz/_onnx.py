@@ -67,16 +67,17 @@ def _convert(scope, operator, container):
     graph = _Graph(scope, container, np.float64 if _is_double(operator) else np.float32)
     estimator = operator.raw_operator
     gaussian = estimator.visible_ == "gaussian"
-    # In double: far from 0 a difference from the mean takes all digits.
-    x = graph.beside(operator.inputs, np.float64 if gaussian else graph.dtype)
+    machine = machine_of(estimator)
+    x = graph.beside(operator.inputs, machine.dtype if gaussian else graph.dtype)
     if gaussian:
+        # In double: far from 0 a difference from the mean takes all digits.
+        x = graph.cast(x, np.float64)
         for step, moment in ("Sub", estimator.location_), ("Div", estimator.scale_):
             x = graph.node(step, x, graph.constant(moment, np.float64))
         x = graph.cast(x, graph.dtype)
     if estimator.visible_ == "bernoulli":
         x = graph.node("Clip", x, graph.constant(0), graph.constant(1))
     means = [x]
-    machine = machine_of(estimator)
     for index, layer in enumerate(machine.recognition):
         logits = graph.linear(means[-1], layer)
         if machine.lateral:

@@ -38,9 +38,13 @@ _MINIBATCHES_A_STEP = 10
 #: weights start at 0, with nothing to explain until the layers below have learned, and
 #: priors would keep them there.
 _UPPER_LAYERS_FROM = 0.25
-#: Factor of the pull on the weights of real units, by trial. Their steps are shortened
-#: where parents are many, and the pull is not.
-_PULL_ON_REAL = 0.3
+#: Factor of the pull on real units' weights, by trial: this over the number of hidden
+#: units that they have as parents. Where those are many, steps are shortened and the
+#: pull is not. But no more than for so few, and no less than the last; which is for
+#: their weights from each other, too.
+_PULL_OF_PARENTS = 40
+_FEW_PARENTS = 13
+_LEAST_PULL_ON_REAL = 0.3
 #: Weights that are worked on at a time, in float64.
 _BLOCK_WEIGHTS = 2**13
 
@@ -246,12 +250,19 @@ class Evidence(Penalty):
         all of them, as the passes over the weights take time.
 
     binary : Rows or None, default=None
+
+    of_parents : float, default=0
+        What the pull on real visible units has as a factor, times their hidden parents,
+        see :func:`pull_of_parents`; 0 where they are binary.
     """
 
     learns = True
 
-    def __init__(self, scales, n_rows, share=1.0, batch_size=1, binary=None):
+    def __init__(
+        self, scales, n_rows, share=1.0, batch_size=1, binary=None, *, of_parents=0
+    ):
         super().__init__(binary, n_rows)
+        self.of_parents = of_parents
         self.scales = scales
         self.share = share
         self.every = _steps_between(n_rows, batch_size)
@@ -261,17 +272,17 @@ class Evidence(Penalty):
         """Subtract (15) of the user guide from `gain` times a layer's gradient.
 
         Times the share, and for `every` steps at once; nothing before the scales have
-        been learned. On real units it is times their variance, as their gradient is.
+        been learned. On real units it is times their variance, as their gradient is,
+        and a factor.
         """
         if (network, number) not in self._learned:
             return
         scalar = weights.dtype.type
-        factor, widths = self._factor(), self._widths(network, number)
-        widths = widths.astype(weights.dtype)
-        factors = scalar(factor * gain)
+        widths = self._widths(network, number).astype(weights.dtype)
+        factors = scalar(self._factor(network, number) * gain)
         if variance is not None:
             # No more than for a spread of one, so that it is never above the weight.
-            factors = factors * np.minimum(variance, 1) * scalar(_PULL_ON_REAL)
+            factors = factors * np.minimum(variance, 1)
         blocks = row_blocks(gradient, weights, widths[:, None])
         for slope, block, width in blocks:
             # The precision, see below, times the weights, in few passes.
@@ -281,16 +292,24 @@ class Evidence(Penalty):
             pull *= factors
             slope -= pull
 
-    def _factor(self):
-        """Return what the pull is proportional to."""
-        return self.share * (_FREEDOM + 1) / self.n_rows * self.every
+    def _factor(self, network, number):
+        """Return what the pull on a layer's weights is proportional to."""
+        factor = self.share * (_FREEDOM + 1) / self.n_rows * self.every
+        if not self.of_parents or number or network not in TOP_DOWN:
+            return factor
+        least = factor * _LEAST_PULL_ON_REAL
+        if network in TRIANGULAR:
+            return least
+        n_parents = max(len(self.scales[network][number]), _FEW_PARENTS)
+        return max(least, factor * self.of_parents / n_parents)
 
     def _widths(self, network, number):
         """Return nu s^2 of each unit, but no less than the factor.
 
         No weight is then drawn by more than itself, so that steps of it do not diverge.
         """
-        return np.maximum(_FREEDOM * self.scales[network][number], self._factor())
+        factor = self._factor(network, number)
+        return np.maximum(_FREEDOM * self.scales[network][number], factor)
 
     def strength(self, network, number):
         """Return the most by which each unit's weights are drawn, as a factor of them.
@@ -299,7 +318,7 @@ class Evidence(Penalty):
         """
         if (network, number) not in self._learned:
             return 0.0
-        return self._factor() / self._widths(network, number)
+        return self._factor(network, number) / self._widths(network, number)
 
     def learn(self, machine, moments, done=1.0):
         """Update the scales.
@@ -328,6 +347,18 @@ class Evidence(Penalty):
                 sent = np.arange(len(information)) >= start[:, None]
                 scales[...] = next_scales(squares, scales, sent)
             self._learned.add((network, number))
+
+
+def pull_of_parents(machine, n_particles):
+    """Return `of_parents` of :class:`Evidence`.
+
+    Half as much where a single particle makes less of few rows, and where real units
+    see each other: those weights would take over what hidden units explain better.
+    """
+    if machine.generative[0].units.variance is None:
+        return 0
+    less = n_particles == 1 or machine.autoregressive
+    return _PULL_OF_PARENTS / 2 if less else _PULL_OF_PARENTS
 
 
 def _steps_between(n_rows, batch_size):

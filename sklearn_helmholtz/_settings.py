@@ -13,7 +13,7 @@ from ._fitted import new_memory
 from ._learning_rules import LEARNING_RULES
 from ._optimizers import OPTIMIZERS
 from ._parallel import has_lock
-from ._penalties import Evidence, Fixed, share_of_evidence
+from ._penalties import Evidence, Fixed, pull_of_parents, share_of_evidence
 from ._training import Step, n_minibatches
 from ._wake_sleep import WakeSleepStep
 
@@ -214,7 +214,14 @@ class Settings:
         if alpha != "evidence":
             return Fixed(alpha, binary, n_rows)
         share = share_of_evidence(state.machine, n_rows) if auto else 1.0
-        return Evidence(state.scales, n_rows, share, self._number("batch_size"), binary)
+        return Evidence(
+            state.scales,
+            n_rows,
+            share,
+            self._number("batch_size"),
+            binary,
+            of_parents=pull_of_parents(state.machine, rule.n_particles),
+        )
 
     def _resamples(self, rows):
         """Return whether rows are to be drawn to binary at every visit."""

@@ -4,7 +4,13 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from helpers import binary_rows, parameters, random_machine, share_all_work
+from helpers import (
+    binary_rows,
+    independent_score,
+    parameters,
+    random_machine,
+    share_all_work,
+)
 from scipy.optimize import approx_fprime, minimize_scalar
 from scipy.stats import t as student
 
@@ -23,6 +29,7 @@ from sklearn_helmholtz._penalties import (
     next_scales,
     pooled,
     precision,
+    pull_of_parents,
     share_of_evidence,
 )
 from sklearn_helmholtz._units import Bernoulli
@@ -140,8 +147,8 @@ def test_real_units_information_is_one_over_their_variance(autoregressive):
 # ------------------------------------------------------------------- what it does
 
 
-def learned(machine, x, n_rows=40, share=1.0):
-    penalty = Evidence(initial_scales(machine), n_rows, share)
+def learned(machine, x, n_rows=40, share=1.0, *, of_parents=0):
+    penalty = Evidence(initial_scales(machine), n_rows, share, of_parents=of_parents)
     penalty.learn(machine, measure(machine, x))
     return penalty
 
@@ -161,7 +168,7 @@ def test_the_pull_on_a_row_is_the_priors_over_the_rows(key):
 
 
 def test_the_pull_on_real_units_is_in_their_variance():
-    """As their gradient is; no more than for a spread of one, and by part."""
+    """As their gradient is; no more than for a spread of one."""
     machine = random_machine((5, 3), gaussian=True)
     x, weights = np.random.default_rng(0).normal(size=(20, 5)), np.ones((3, 5))
     penalty = learned(machine, x)
@@ -171,8 +178,64 @@ def test_the_pull_on_real_units_is_in_their_variance():
         gradient = np.zeros_like(weights)
         penalty.pull("generative", 0, weights, gradient, variance=given)
         pulls.append(gradient)
-    expected = 0.3 * np.minimum(variance, 1) * pulls[0]
-    np.testing.assert_allclose(pulls[1], expected)
+    np.testing.assert_allclose(pulls[1], np.minimum(variance, 1) * pulls[0])
+
+
+@pytest.mark.parametrize(
+    ("n_parents", "part"), [(4, 40 / 13), (20, 2), (100, 0.4), (200, 0.3)]
+)
+def test_real_units_are_pulled_the_less_the_more_hidden_parents_they_have(
+    n_parents, part
+):
+    """Their weights from each other, and those of hidden units, are pulled as ever."""
+    machine = random_machine((5, n_parents, 4), gaussian=True, autoregressive=True)
+    x = np.random.default_rng(0).normal(size=(20, 5))
+    real, binary = (learned(machine, x, 1000, of_parents=of) for of in (40, 0))
+    for key, expected in (
+        (("generative", 0), part),
+        (("generative", 1), 1),
+        (("autoregressive", 0), 0.3),
+    ):
+        weights = getattr(machine, key[0])[key[1]].weights
+        pulls = []
+        for penalty in (real, binary):
+            pulls.append(np.zeros_like(weights))
+            penalty.pull(*key, weights, pulls[-1])
+        np.testing.assert_allclose(pulls[0], expected * pulls[1])
+
+
+def test_a_single_particle_or_units_that_see_each_other_are_pulled_half_as_much():
+    plain, seeing = (
+        random_machine((5, 3), gaussian=True, autoregressive=a) for a in (False, True)
+    )
+    found = [
+        pull_of_parents(machine, n)
+        for machine, n in ((plain, 5), (plain, 1), (seeing, 5), (seeing, 1))
+    ]
+    assert found == [40, 20, 20, 20]
+    assert pull_of_parents(random_machine((5, 3)), 5) == 0
+
+
+@pytest.mark.parametrize("n_rows", [1, 10, 100])
+@pytest.mark.parametrize("of_parents", [0, 40])
+def test_no_weight_is_drawn_by_more_than_itself(n_rows, of_parents):
+    machine = random_machine((5, 3), gaussian=of_parents > 0)
+    x = np.random.default_rng(0).random((20, 5)).round()
+    penalty = learned(machine, x, n_rows, of_parents=of_parents)
+    weights = np.array([1e-6, 0.01, 0.1, 1.0, 10.0]) * np.ones((3, 1))
+    pull = np.zeros_like(weights)
+    penalty.pull("generative", 0, weights, pull)
+    strength = penalty.strength("generative", 0)[:, None]
+    assert (strength <= 1).all()
+    assert (-pull <= strength * weights * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"lateral": True}])
+def test_few_units_make_little_of_few_rows_of_noise(settings):
+    """The factor of their pull is what keeps them from it: it was -122 nats."""
+    X = np.random.default_rng(0).normal(size=(530, 60))
+    machine = HelmholtzMachine(20, random_state=0, **settings).fit(X[:30])
+    assert machine.score(X[30:]) > independent_score(X[:30], X[30:]) - 1
 
 
 @pytest.mark.parametrize("gaussian", [False, True])

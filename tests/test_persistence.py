@@ -144,10 +144,13 @@ def test_onnx_graphs_with_an_input_a_column_give_what_transform_gives(visible, d
     np.testing.assert_array_equal(labels, pipeline.predict(frame))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("centre", "spread"), [(1e4, 1.0), (1e6, 10.0)])
-def test_onnx_codes_are_those_of_transform_far_from_zero(centre, spread):
-    X = np.random.default_rng(0).normal(centre, spread, (200, 6)).astype(np.float32)
-    machine = HelmholtzMachine((7, 3), max_iter=4, random_state=0).fit(X)
+def test_onnx_codes_are_those_of_transform_far_from_zero(centre, spread, dtype):
+    """Also of a float32 machine that is given float64, which it rounds first."""
+    X = np.random.default_rng(0).normal(centre, spread, (200, 6)).astype(dtype)
+    machine = HelmholtzMachine((7, 3), max_iter=4, random_state=0)
+    machine.fit(X.astype(np.float32))
     (codes,) = run_onnx(machine, X)
     np.testing.assert_allclose(codes, machine.transform(X), atol=1e-5)
 
