@@ -20,7 +20,9 @@ Visible units that see those before them are not independent given s. Real ones 
 jointly normal, so that their conditional has a closed form, too. With binary ones, a
 particle of the first and of the last move has a filling of its own, drawn unit after
 unit, and the target / proposal is p(s) / q(s), or 1, times the probability of the seen
-units given those before them. The local move chooses among fillings in the same way.
+units given those before them. The local move chooses among fillings in the same way,
+and then draws the missing units once more, each given all others: where units that are
+seen come after many missing ones, no filling but the present one has any weight.
 
 .. [1] C. Andrieu, A. Lee and M. Vihola, "Uniform ergodicity of the iterated
    conditional SMC and geometric ergodicity of particle Gibbs samplers",
@@ -112,15 +114,17 @@ def completions(machine, x, missing, rng, n_particles, hidden=None):
 
 
 def _refilled(visible, x, hidden, missing, rng, n_particles):
-    """Return rows with the missing units drawn among the present and new fillings.
+    """Return rows with the missing units drawn anew given the hidden states.
 
-    For binary visible units that see each other, and so those that are seen, too.
+    Among the present and new fillings, and then each given all others. For binary
+    visible units that see each other, and so those that are seen, too.
     """
     logits = np.broadcast_to(visible.logits(hidden[0]), (n_particles, *x.shape))
     filled = visible.units.fill_in(logits, x, missing, rng)
     filled[0] = x
     log_w = visible.units.log_prob_of_seen(filled, logits, missing)
-    return _chosen(log_w, [filled], rng)[0]
+    x = _chosen(log_w, [filled], rng)[0]
+    return visible.units.redraw(x, logits[0], missing, rng)
 
 
 def _dream(layers, n_rows, rng):

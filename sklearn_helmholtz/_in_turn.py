@@ -9,7 +9,11 @@ visible units it is a better p(x | s) (Gregor et al. 2014).
 import numpy as np
 import scipy.linalg
 
+from ._numerics import sigmoid
+
 _LATERAL_BLOCK = 16
+#: No weight counts as more; exp of it is still finite.
+_LARGEST = 700.0
 
 
 def threshold_in_turn(logits, lateral, bits):
@@ -164,6 +168,39 @@ class Autoregressive:
             filled[..., unit] = np.where(missing[:, unit], drawn, states[:, unit])
         return filled
 
+    def redraw(self, states, logits, missing, rng):
+        """Return states with the missing ones drawn in turn, each given all others.
+
+        Of binary units: a sweep of Gibbs sampling, which leaves the layer's conditional
+        as it is. Rows whose missing ones all come after those seen are left alone.
+
+        Unit j has the logit of its parents, and of its children k > j the sum of
+        s_k V_jk - log(1 + p_k (exp(V_jk) - 1)), with p_k their chances while j is off.
+
+        Parameters
+        ----------
+        states : ndarray of shape (n_rows, n_units)
+        logits : ndarray of shape (n_rows, n_units)
+        missing : ndarray of bool, shape (n_rows, n_units)
+        rng : Stream
+        """
+        weights = np.asarray(self.lateral.weights, np.float64)
+        gains = np.expm1(np.minimum(weights, _LARGEST))
+        a = np.add(logits, self._sent(states), dtype=np.float64)
+        noise = _logistic(rng.bits(states.shape), a.dtype)
+        states = states.copy()
+        missing = missing & _is_before_seen(missing)[:, None]
+        for unit in np.flatnonzero(missing.any(axis=0)):
+            rows, children = missing[:, unit], slice(unit + 1, None)
+            sent, after = weights[unit, children], a[rows, children]
+            after -= np.outer(states[rows, unit], sent)
+            odds = a[rows, unit] + states[rows, children] @ sent
+            odds -= np.log1p(sigmoid(after) * gains[unit, children]).sum(axis=1)
+            drawn = odds > noise[rows, unit]
+            a[rows, children] = after + np.outer(drawn, sent)
+            states[rows, unit] = drawn
+        return states
+
     def log_prob_of_seen(self, states, logits, missing):
         """Return log p of the units not missing, given those before; in nats a row.
 
@@ -199,6 +236,14 @@ class Autoregressive:
     def information(self, mean):
         """Return how fast the expected residual falls as a rises."""
         return self.units.information(mean)
+
+
+def _is_before_seen(missing):
+    """Return which rows have a missing unit that comes before one that is not."""
+    seen = ~missing
+    last_seen = missing.shape[1] - 1 - seen[:, ::-1].argmax(axis=1)
+    mixed = missing.any(axis=1) & seen.any(axis=1)
+    return mixed & (missing.argmax(axis=1) < last_seen)
 
 
 def placed(values, out):

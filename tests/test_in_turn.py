@@ -4,7 +4,7 @@ import numpy as np
 import oracles
 import pytest
 from helpers import binary_rows, random_machine, stream
-from scipy.stats import multivariate_normal
+from scipy.stats import chisquare, multivariate_normal
 
 from sklearn_helmholtz import HelmholtzMachine
 from sklearn_helmholtz._belief_network import Layer, down_mean
@@ -123,6 +123,67 @@ def test_fillings_keep_what_is_seen_and_follow_those_before(kind):
     last = filled[..., -1].ravel()
     assert abs(last.mean() - mean) < 4.5 * last.std() / last.size**0.5
     assert last.std() > 0
+
+
+MISSING = np.array([True, False, True, True, False])
+
+
+def given_seen(units, states, logits):
+    """Return all fillings of one row, and their chances given its seen units."""
+    rows = np.tile(states, (2 ** MISSING.sum(), 1))
+    rows[:, MISSING] = list(oracles.all_states(MISSING.sum()))
+    chances = np.exp(units.log_prob(rows, np.broadcast_to(logits, rows.shape)))
+    return rows, chances / chances.sum()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1.0, 10.0])
+def test_a_sweep_leaves_the_conditional_of_missing_units_as_it_is(scale, dtype):
+    """Started in it; tested at the level 1e-4."""
+    units, n_rows = autoregressive(KINDS[0]), 20_000
+    units = Autoregressive(units.units, units.lateral.map(lambda a: scale * a))
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=N_UNITS)
+    rows, chances = given_seen(units, rng.integers(0, 2, N_UNITS).astype(float), logits)
+    states = rng.choice(rows, n_rows, p=chances).astype(dtype)
+    units = Autoregressive(units.units, units.lateral.map(lambda a: a.astype(dtype)))
+    given = np.tile(logits.astype(dtype), (n_rows, 1)), states.copy()
+    missing = np.tile(MISSING, (n_rows, 1))
+    found = units.redraw(states, given[0], missing, stream())
+    np.testing.assert_array_equal(states, given[1])
+    np.testing.assert_array_equal(found[:, ~MISSING], states[:, ~MISSING])
+    counts = (found[:, None] == rows).all(axis=2).sum(axis=0)
+    likely = chances * n_rows > 5
+    rest = max(chances[~likely].sum(), 1e-9) * n_rows
+    assert counts[~likely].sum() <= rest + 5 * rest**0.5 + 5
+    expected = chances[likely] * counts[likely].sum() / chances[likely].sum()
+    assert chisquare(counts[likely], expected).pvalue > 1e-4
+
+
+def test_a_single_missing_unit_is_drawn_given_all_others_wherever_it_started():
+    units, n_rows = autoregressive(KINDS[0]), 20_000
+    logits = np.zeros((n_rows, N_UNITS))
+    for unit in range(N_UNITS - 1):
+        both = np.tile(some_states(KINDS[0], (1, N_UNITS)), (2, 1))
+        both[:, unit] = 0, 1
+        chances = np.exp(units.log_prob(both, logits[:2]))
+        chance = chances[1] / chances.sum()
+        missing = np.zeros((n_rows, N_UNITS), dtype=bool)
+        missing[:, unit] = True
+        for start in both:
+            found = units.redraw(np.tile(start, (n_rows, 1)), logits, missing, stream())
+            error = (chance * (1 - chance) / n_rows) ** 0.5
+            assert abs(found[:, unit].mean() - chance) < 4.5 * error
+
+
+def test_a_sweep_leaves_alone_what_fillings_draw_exactly():
+    """Rows whose missing units have none after them that is seen."""
+    units = autoregressive(KINDS[0])
+    states = some_states(KINDS[0], (3, N_UNITS))
+    missing = np.zeros(states.shape, dtype=bool)
+    missing[1, 2:], missing[2] = True, True
+    found = units.redraw(states, np.zeros(states.shape), missing, stream())
+    np.testing.assert_array_equal(found, states)
 
 
 @pytest.mark.parametrize("kind", KINDS)
