@@ -110,6 +110,7 @@ class Fitting(Settings):
                 self._last_state() if go_on else self._begin(part),
                 n_epochs,
                 part.n_rows,
+                goes_on=go_on,
             ),
         )
 
@@ -243,10 +244,10 @@ class Fitting(Settings):
         )
         return rows.subset(train), rows.subset(kept_back)
 
-    def _watch(self, state, n_epochs, n_rows):
+    def _watch(self, state, n_epochs, n_rows, *, goes_on):
         """Return the watch that the stopping parameters ask for."""
         how = self._stopping(n_epochs, n_rows)
-        return Watch(state, keep_best=self.early_stopping, **how)
+        return Watch(state, keep_best=self.early_stopping, goes_on=goes_on, **how)
 
     def _outcome(self, watch, state):
         """Return the fitted attributes after the epochs under watch."""
@@ -279,6 +280,7 @@ class Fitting(Settings):
         first = watch.n_epochs
         batch_size = self._number("batch_size")
         n_steps = watch.most_epochs * n_minibatches(step.rows.n_rows, batch_size)
+        watch.begin(evaluate)
         step.begin()
         trainer = epochs(
             step,

@@ -197,7 +197,7 @@ class HelmholtzMachine(
     early_stopping : bool, default=False
         Keep back a part of the rows, stop when their free energy has not
         improved for `n_iter_no_change` epochs, and keep the parameters
-        that had the best.
+        that had the best, those that a warm start goes on from included.
 
     validation_fraction : float, default=0.1
         Part of the rows that `early_stopping` keeps back, in (0, 1).

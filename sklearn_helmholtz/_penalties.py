@@ -41,8 +41,8 @@ _MINIBATCHES_A_STEP = 10
 _UPPER_LAYERS_FROM = 0.25
 #: Factor of the pull on real units' weights, by trial: this over the square root of the
 #: number of hidden units that they have as parents. Where those are many, steps are
-#: shortened and the pull is not. But no less than the second, which is for their weights
-#: from each other, too.
+#: shortened and the pull is not. But no less than the second, which is for their
+#: weights from each other, too.
 _PULL_OF_PARENTS = 4.5
 _LEAST_PULL_ON_REAL = 0.3
 #: Weights that are worked on at a time, in float64.

@@ -22,18 +22,38 @@ class Watch:
 
     tol, patience, most_epochs
         When to stop, see :meth:`stop_when`, which changes that later.
+
+    goes_on : bool, default=False
+        Whether the first state is one to keep, too, if it is the best: not so if it is
+        a new one.
     """
 
-    def __init__(self, state, *, keep_best, tol, patience, most_epochs):
+    def __init__(self, state, *, keep_best, tol, patience, most_epochs, goes_on=False):
         self.keep_best = keep_best
+        self.goes_on = goes_on
         self.tol, self.patience, self.most_epochs = tol, patience, most_epochs
         self.curve = []
         self.validation_curve = []
         self.diverged = False
         self.state = self.kept = state
         self._spare = None
-        self._lowest = np.inf
+        #: The lowest of the epochs' free energies, and that of the state to keep.
+        self._lowest = self._best = np.inf
         self._n_stale = 0
+
+    def begin(self, evaluate):
+        """Take in the state before the first epoch, if that is one to keep.
+
+        Patience does not begin with it: at first a rate that starts anew takes the
+        parameters away from where the last one, in falling, left them.
+
+        Parameters
+        ----------
+        evaluate : callable
+            As for :meth:`record`.
+        """
+        if self.keep_best and self.goes_on and not self.n_epochs:
+            _, self._best = evaluate()
 
     def stop_when(self, *, tol, patience, most_epochs):
         """Say when to stop, from here on.
@@ -108,7 +128,7 @@ class Watch:
         if validation is not None:
             news["validation_curve"] = [*self.validation_curve, validation]
         # Where no row kept back has ever had a density, the last state is as good.
-        if watched < self._lowest or self._lowest == np.inf or not self.keep_best:
-            news["kept"] = self.state
+        if watched < self._best or self._best == np.inf or not self.keep_best:
+            news |= {"kept": self.state, "_best": watched}
         # One call into C, which no signal can cut in two.
         vars(self).update(news)

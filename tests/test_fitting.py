@@ -226,6 +226,24 @@ def test_early_stopping_keeps_the_best_state():
     np.testing.assert_array_equal(parameters(machine), kept[np.argmin(curve)])
 
 
+@pytest.mark.parametrize("rate", [0.1, 30.0])
+def test_a_warm_start_keeps_what_it_goes_on_from_unless_it_gets_better(rate):
+    """The rows kept back are the same ones, so the curves of both go together."""
+    settings = SMALL | {"max_iter": 20, "learning_rate": 0.3}
+    machine = HelmholtzMachine(early_stopping=True, warm_start=True, **settings)
+    before = parameters(machine.fit(binary_rows(300)))
+    kept = []
+    hook = Hook(lambda n, fitted, X: kept.append(parameters(fitted)))
+    machine.set_params(max_iter=3, learning_rate=rate).set_callbacks(hook)
+    machine.fit(binary_rows(300))
+    curve = machine.validation_free_energy_curve_
+    first, then = np.split(np.array(curve), [20])
+    assert len(then) == 3
+    assert (min(then) < min(first)) == (rate == 0.1)
+    expected = kept[np.argmin(then)] if rate == 0.1 else before
+    np.testing.assert_array_equal(parameters(machine), expected)
+
+
 def test_curves_have_an_entry_an_epoch_whenever_rows_were_kept_back():
     machine = HelmholtzMachine(warm_start=True, **SMALL | {"max_iter": 2})
     for early_stopping in (False, True, False, True):
@@ -582,10 +600,13 @@ def test_no_learning_rate_is_too_small(dtype):
 
 
 @pytest.mark.parametrize("keep_best", [False, True])
-def test_epochs_are_held_against_the_best_of_all(keep_best):
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_epochs_are_held_against_the_best_of_all(keep_best, goes_on):
+    """And what they began with against what is kept of them; it sets no patience."""
     state = SimpleNamespace(is_sound=lambda: True)
     stop = {"tol": 0.0, "patience": 3, "most_epochs": 9}
-    watch = Watch(state, keep_best=keep_best, **stop)
+    watch = Watch(state, keep_best=keep_best, goes_on=goes_on, **stop)
+    watch.begin(lambda: (2.0, 2.0))
     watch._spare = SimpleNamespace(take=lambda other: None)
     energies, kept = [5.0, 1.0, 3.0, 2.0, 1.5], []
     while not watch.is_over:
@@ -594,4 +615,5 @@ def test_epochs_are_held_against_the_best_of_all(keep_best):
         watch.record(lambda energy=energy: (energy, energy))
         kept.append(watch.kept is state)
     assert watch.n_epochs == 5
-    assert kept == ([True, True, False, False, False] if keep_best else [True] * 5)
+    best = [not goes_on, True, False, False, False]
+    assert kept == (best if keep_best else [True] * 5)
