@@ -177,16 +177,21 @@ def moments(rows, block_size=BLOCK_ROWS):
     column is constant to rounding they are its first value and 1, or what
     rounding comes to if that is more. Values are taken less those of the first row, as
     sums of many equal ones would be rounded, and deviations are divided by the largest
-    one before they are squared, so that no finite data over- or underflows.
+    one before they are squared, so that no finite data over- or underflows unless the
+    deviations themselves do, which is an error.
     """
     n_rows = rows.n_rows
     first = rows.take(slice(0, 1))[0].astype(np.float64)
     mean, reach = np.zeros((2, rows.n_features))
-    for part in rows.blocks(block_size):
-        moved = rows.take(part) - first
-        np.maximum(reach, np.abs(moved).max(axis=0), out=reach)
-        moved /= n_rows
-        mean += moved.sum(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for part in rows.blocks(block_size):
+            moved = rows.take(part) - first
+            np.maximum(reach, np.abs(moved).max(axis=0), out=reach)
+            moved /= n_rows
+            mean += moved.sum(axis=0)
+    if not np.isfinite(reach).all():
+        columns = np.flatnonzero(~np.isfinite(reach)).tolist()
+        raise ValueError(f"Columns {columns} spread over more than float64 holds.")
     constant = reach <= 10 * np.finfo(rows.X.dtype).eps * np.abs(first)
     mean[constant] = 0
     reach[constant] = flat = np.maximum(2 * reach[constant], 1.0)

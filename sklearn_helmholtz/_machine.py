@@ -1080,7 +1080,11 @@ class HelmholtzMachine(
         """Return visible values in the units of the data."""
         if self.visible_ != "gaussian":
             return visible
-        return (visible * self.scale_ + self.location_).astype(self._dtype, copy=False)
+        with np.errstate(over="ignore"):
+            values = visible * self.scale_ + self.location_
+        # Draws lie further out than all rows now and then: at the numbers' end, there.
+        end = np.finfo(self._dtype).max
+        return np.clip(values, -end, end, out=values).astype(self._dtype, copy=False)
 
     # -------------------------------------------------------------- likelihoods
 

@@ -68,6 +68,11 @@ REFUSED = {
     "-inf": (changed(-np.inf), EVERYWHERE, {}),
     "NaN in sparse data": (sp.csr_array(changed(np.nan)), EVERYWHERE, {}),
     "values beyond float64": ([["1e999"] * 9] * 4, EVERYWHERE, {}),
+    "columns that spread over more than float64 holds": (
+        np.where(X > 0, 1.7e308, -1.7e308),
+        (FIT,),
+        {},
+    ),
     "missing values of pandas": (frame().astype("Int64").mask(X > 0), EVERYWHERE, {}),
     "complex numbers": (changed(1j, dtype=complex), EVERYWHERE, {}),
     "complex sparse data": (

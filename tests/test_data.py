@@ -94,6 +94,16 @@ def test_moments_neither_overflow_nor_underflow(size):
     np.testing.assert_allclose(scale / size, data().std(axis=0))
 
 
+def test_columns_that_spread_over_more_than_there_are_numbers_are_named():
+    X = data()
+    X[:2, 3] = -1.7e308, 1.7e308
+    with (
+        np.errstate(all="raise"),
+        pytest.raises(ValueError, match=r"\[3\] spread over"),
+    ):
+        moments(Rows(X))
+
+
 def test_spread_below_the_smallest_number_counts_as_none():
     X = np.zeros((9, 1))
     X[4] = np.finfo(float).smallest_subnormal

@@ -236,6 +236,17 @@ def test_sample_repeats_with_an_int_and_differs_without():
             machine.sample(bad)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_draws_beyond_the_largest_number_are_that_number(dtype):
+    """Rasters have it where there is no data."""
+    X = np.random.default_rng(0).normal(size=(100, 4)).astype(dtype)
+    X[:20] = -np.finfo(dtype).max
+    machine = HelmholtzMachine((3,), max_iter=2, random_state=0).fit(X)
+    dreams = machine.sample(2000, random_state=0)
+    assert dreams.dtype == dtype
+    assert np.abs(dreams).max() == np.finfo(dtype).max
+
+
 def test_score_is_the_mean_and_a_python_float():
     X = binary_rows()
     machine = HelmholtzMachine(**SMALL).fit(X)
