@@ -9,7 +9,6 @@ automatic relevance determination (Neal 1996).
 A little longer than most modules here, as its first half is what the second one needs.
 """
 
-import math
 from functools import cached_property, reduce
 from typing import NamedTuple
 
@@ -39,11 +38,12 @@ _MINIBATCHES_A_STEP = 10
 #: weights start at 0, with nothing to explain until the layers below have learned, and
 #: priors would keep them there.
 _UPPER_LAYERS_FROM = 0.25
-#: Factor of the pull on real units' weights, by trial: this over the square root of the
-#: number of hidden units that they have as parents. Where those are many, steps are
-#: shortened and the pull is not. But no less than the second, which is for their
+#: Factor of the pull on real units' weights, by trial: this over the number of hidden
+#: units that they have as parents, but of so many at least. Where those are many, steps
+#: are shortened and the pull is not. It is no less than the last, which is for their
 #: weights from each other, too.
-_PULL_OF_PARENTS = 4.5
+_PULL_OF_PARENTS = 24
+_FEWEST_PARENTS = 12
 _LEAST_PULL_ON_REAL = 0.3
 #: Weights that are worked on at a time, in float64.
 _BLOCK_WEIGHTS = 2**13
@@ -252,8 +252,8 @@ class Evidence(Penalty):
     binary : Rows or None, default=None
 
     of_parents : float, default=0
-        What the pull on real visible units has as a factor, but for their number of
-        hidden parents, see :func:`pull_of_parents`; 0 where they are binary.
+        What the pull on real visible units has as a factor, times their hidden parents,
+        see :func:`pull_of_parents`; 0 where they are binary.
     """
 
     learns = True
@@ -300,8 +300,8 @@ class Evidence(Penalty):
         least = factor * _LEAST_PULL_ON_REAL
         if network in TRIANGULAR:
             return least
-        n_parents = len(self.scales[network][number])
-        return max(least, factor * self.of_parents / math.sqrt(n_parents))
+        n_parents = max(len(self.scales[network][number]), _FEWEST_PARENTS)
+        return max(least, factor * self.of_parents / n_parents)
 
     def _widths(self, network, number):
         """Return nu s^2 of each unit, but no less than the factor.
@@ -349,16 +349,15 @@ class Evidence(Penalty):
             self._learned.add((network, number))
 
 
-def pull_of_parents(machine, n_particles):
+def pull_of_parents(machine):
     """Return `of_parents` of :class:`Evidence`.
 
-    Half as much where a single particle makes less of few rows, and where real units
-    see each other: those weights would take over what hidden units explain better.
+    Half as much where real units see each other: those weights would take over what
+    hidden units explain better.
     """
     if machine.generative[0].units.variance is None:
         return 0
-    less = n_particles == 1 or machine.autoregressive
-    return _PULL_OF_PARENTS / 2 if less else _PULL_OF_PARENTS
+    return _PULL_OF_PARENTS / (2 if machine.autoregressive else 1)
 
 
 def _steps_between(n_rows, batch_size):

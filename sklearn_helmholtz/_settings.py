@@ -220,7 +220,7 @@ class Settings:
             share,
             self._number("batch_size"),
             binary,
-            of_parents=pull_of_parents(state.machine, rule.n_particles),
+            of_parents=pull_of_parents(state.machine),
         )
 
     def _resamples(self, rows):

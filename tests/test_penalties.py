@@ -182,7 +182,7 @@ def test_the_pull_on_real_units_is_in_their_variance():
 
 
 @pytest.mark.parametrize(
-    ("n_parents", "part"), [(1, 4.5), (9, 1.5), (100, 0.45), (400, 0.3)]
+    ("n_parents", "part"), [(1, 2.0), (12, 2.0), (48, 0.5), (200, 0.3)]
 )
 def test_real_units_are_pulled_the_less_the_more_hidden_parents_they_have(
     n_parents, part
@@ -190,7 +190,7 @@ def test_real_units_are_pulled_the_less_the_more_hidden_parents_they_have(
     """Their weights from each other, and those of hidden units, are pulled as ever."""
     machine = random_machine((5, n_parents, 4), gaussian=True, autoregressive=True)
     x = np.random.default_rng(0).normal(size=(20, 5))
-    real, binary = (learned(machine, x, 1000, of_parents=of) for of in (4.5, 0))
+    real, binary = (learned(machine, x, 1000, of_parents=of) for of in (24, 0))
     for key, expected in (
         (("generative", 0), part),
         (("generative", 1), 1),
@@ -204,20 +204,16 @@ def test_real_units_are_pulled_the_less_the_more_hidden_parents_they_have(
         np.testing.assert_allclose(pulls[0], expected * pulls[1])
 
 
-def test_a_single_particle_or_units_that_see_each_other_are_pulled_half_as_much():
+def test_units_that_see_each_other_are_pulled_half_as_much():
     plain, seeing = (
         random_machine((5, 3), gaussian=True, autoregressive=a) for a in (False, True)
     )
-    found = [
-        pull_of_parents(machine, n)
-        for machine, n in ((plain, 5), (plain, 1), (seeing, 5), (seeing, 1))
-    ]
-    assert found == [4.5, 2.25, 2.25, 2.25]
-    assert pull_of_parents(random_machine((5, 3)), 5) == 0
+    assert pull_of_parents(plain) == 2 * pull_of_parents(seeing) > 0
+    assert pull_of_parents(random_machine((5, 3))) == 0
 
 
 @pytest.mark.parametrize("n_rows", [1, 10, 100])
-@pytest.mark.parametrize("of_parents", [0, 4.5])
+@pytest.mark.parametrize("of_parents", [0, 24])
 def test_no_weight_is_drawn_by_more_than_itself(n_rows, of_parents):
     machine = random_machine((5, 3), gaussian=of_parents > 0)
     x = np.random.default_rng(0).random((20, 5)).round()
@@ -235,7 +231,7 @@ def test_few_units_make_little_of_few_rows_of_noise(settings):
     """The factor of their pull is what keeps them from it: it was -122 nats."""
     X = np.random.default_rng(0).normal(size=(530, 60))
     machine = HelmholtzMachine(20, random_state=0, **settings).fit(X[:30])
-    assert machine.score(X[30:]) > independent_score(X[:30], X[30:]) - 1
+    assert machine.score(X[30:]) > independent_score(X[:30], X[30:]) - 2
 
 
 @pytest.mark.parametrize("gaussian", [False, True])
