@@ -12,7 +12,7 @@ import scipy.linalg
 from ._numerics import sigmoid
 
 _LATERAL_BLOCK = 16
-#: No weight counts as more; exp of it is still finite.
+#: No weight counts as larger; exp of it is still finite.
 _LARGEST = 700.0
 
 
@@ -175,7 +175,9 @@ class Autoregressive:
         as it is. Rows whose missing ones all come after those seen are left alone.
 
         Unit j has the logit of its parents, and of its children k > j the sum of
-        s_k V_jk - log(1 + p_k (exp(V_jk) - 1)), with p_k their chances while j is off.
+        s_k V_jk less what log(1 + exp(a_k)) grows by as j turns on. For V_jk > 0 that
+        is log(1 + p_k (exp(V_jk) - 1)), with p_k the child's chance while j is off;
+        else, with -V_jk and the chance while j is on, what it falls by.
 
         Parameters
         ----------
@@ -185,7 +187,8 @@ class Autoregressive:
         rng : Stream
         """
         weights = np.asarray(self.lateral.weights, np.float64)
-        gains = np.expm1(np.minimum(weights, _LARGEST))
+        lows, signs = np.minimum(weights, 0), np.sign(weights)
+        gains = np.expm1(np.minimum(np.abs(weights), _LARGEST))
         a = np.add(logits, self._sent(states), dtype=np.float64)
         noise = _logistic(rng.bits(states.shape), a.dtype)
         states = states.copy()
@@ -195,7 +198,8 @@ class Autoregressive:
             sent, after = weights[unit, children], a[rows, children]
             after -= np.outer(states[rows, unit], sent)
             odds = a[rows, unit] + states[rows, children] @ sent
-            odds -= np.log1p(sigmoid(after) * gains[unit, children]).sum(axis=1)
+            chances = sigmoid(after + lows[unit, children])
+            odds -= np.log1p(chances * gains[unit, children]) @ signs[unit, children]
             drawn = odds > noise[rows, unit]
             a[rows, children] = after + np.outer(drawn, sent)
             states[rows, unit] = drawn

@@ -3,7 +3,7 @@
 import numpy as np
 import oracles
 import pytest
-from helpers import binary_rows, random_machine, stream
+from helpers import binary_rows, nothing_but_overflow, random_machine, stream
 from scipy.stats import chisquare, multivariate_normal
 
 from sklearn_helmholtz import HelmholtzMachine
@@ -174,6 +174,25 @@ def test_a_single_missing_unit_is_drawn_given_all_others_wherever_it_started():
             found = units.redraw(np.tile(start, (n_rows, 1)), logits, missing, stream())
             error = (chance * (1 - chance) / n_rows) ** 0.5
             assert abs(found[:, unit].mean() - chance) < 4.5 * error
+
+
+@pytest.mark.parametrize("child", [0.0, 1.0])
+@pytest.mark.parametrize("weight", [-300.0, -40.0, 40.0, 300.0])
+def test_a_sweep_is_right_where_chances_are_within_rounding_of_0_or_1(weight, child):
+    """Of the child, which is seen: even if its parent is on, and certain if not."""
+    n_rows, unit = 20_000, Bernoulli()
+    weights = np.array([[0.0, weight], [0.0, 0.0]])
+    units = Autoregressive(unit, Layer(weights, np.zeros(2), unit))
+    surprise = units.log_prob(
+        np.array([[1, child], [0, child]]), np.array([0, -weight])
+    )
+    logits = np.tile([surprise[1] - surprise[0] + 1, -weight], (n_rows, 1))
+    rows = np.tile([0.0, child], (n_rows, 1))
+    missing = np.tile([True, False], (n_rows, 1))
+    with nothing_but_overflow():
+        found = units.redraw(rows, logits, missing, stream())[:, 0].mean()
+    expected = 1 / (1 + np.exp(-1))
+    assert abs(found - expected) < 4.5 * (expected * (1 - expected) / n_rows) ** 0.5
 
 
 def test_a_sweep_leaves_alone_what_fillings_draw_exactly():
