@@ -26,7 +26,7 @@ from ._likelihood import BLOCK_STATES, estimate_rows
 from ._optimizers import SCHEDULES
 from ._parallel import hold_one_blas_thread, workers
 from ._penalties import measure_rows
-from ._random import make_generators
+from ._random import make_generators, mix64
 from ._settings import Settings
 from ._start import initial_machine, visible_kind
 from ._training import epochs, n_minibatches
@@ -457,5 +457,12 @@ def _part_of(X, rows):
 
 
 def spread(n_rows):
-    """Return up to 1,000 positions spread over n_rows, in their order."""
-    return np.linspace(0, n_rows - 1, min(n_rows, MONITOR_ROWS)).astype(int)
+    """Return up to 1,000 positions spread over n_rows, in their order.
+
+    One of each of so many even parts, here and there in them: where kinds of rows take
+    turns, those at equal distances may all be of one kind.
+    """
+    n_parts = min(n_rows, MONITOR_ROWS)
+    stops = n_rows * np.arange(n_parts + 1) // n_parts
+    where = mix64(np.arange(n_parts, dtype=np.uint64)) / 2.0**64
+    return stops[:-1] + (where * np.diff(stops)).astype(int)

@@ -128,7 +128,7 @@ def row_keys(X):
         np.clip(on_grid, -_GRID_LIMIT, _GRID_LIMIT, out=on_grid)
         np.dot(on_grid, _multipliers(X.shape[1]), out=out)
     low, high = sums.astype(np.int64).view(np.uint64).T
-    return _mix64(low + _mix64(high))
+    return mix64(low + mix64(high))
 
 
 @lru_cache(maxsize=8)
@@ -198,7 +198,7 @@ class RowStream:
         return as_noise(self.bits(shape), dtype)
 
 
-def _mix64(z):
+def mix64(z):
     """Return the splitmix64 finaliser of uint64 values."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_helmholtz import HelmholtzMachine
+from sklearn_helmholtz._fitting import spread
 from sklearn_helmholtz._parallel import one_blas_thread, workers
 from sklearn_helmholtz._watch import Watch
 
@@ -597,6 +598,18 @@ def test_no_learning_rate_is_too_small(dtype):
     still = HelmholtzMachine(**SMALL, learning_rate=1e-20).fit(X)
     for one, other in zip(parameters(machine), parameters(still), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-15)
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 1000, 1001, 1999, 2000, 4000, 10**6, 10**9])
+def test_rows_that_are_watched_are_some_of_every_kind_that_takes_turns(n_rows):
+    positions = spread(n_rows)
+    assert len(positions) == min(n_rows, 1000)
+    assert (np.diff(positions) > 0).all()
+    assert positions[0] >= 0
+    assert positions[-1] < n_rows
+    for n_kinds in range(2, 12) if n_rows >= 1000 else []:
+        counts = np.bincount(positions % n_kinds, minlength=n_kinds)
+        np.testing.assert_allclose(counts, 1000 / n_kinds, rtol=0.4)
 
 
 @pytest.mark.parametrize("keep_best", [False, True])
