@@ -242,6 +242,14 @@ def test_all_blocks_choose_location_and_scale(client, make):
     np.testing.assert_allclose(there.scale_, here.scale_)
 
 
+def test_kinds_of_rows_that_take_turns_are_all_measured(client):
+    X = np.random.default_rng(0).normal(size=(2000, 3))
+    X[1::2] += 100
+    there = fit_distributed(clone(TINY), da.from_array(X, chunks=(500, -1)), client)
+    np.testing.assert_allclose(there.location_, 50, atol=5)
+    np.testing.assert_allclose(there.scale_, 50, atol=5)
+
+
 def test_the_curve_is_of_rows_spread_over_all_blocks(client):
     X = np.sort(binary_rows(180), axis=0)
     blocks = da.from_array(X, chunks=((20, 70, 90), -1))
