@@ -389,14 +389,11 @@ class Fitting(Settings):
         # What machines that are compared have in common, see HelmholtzClassifier.
         alone = self.visible, None, None
         kind, measure, steps = vars(self).pop("_in_common", alone)
-        kind = visible_kind(kind, rows)
-        if kind == "gaussian":
-            measure = measure or moments(rows)
-        self.visible_ = kind
+        self.visible_ = visible_kind(kind, rows)
         for name in _OPTIONAL_ATTRIBUTES:
             vars(self).pop(name, None)
-        if kind == "gaussian":
-            self.location_, self.scale_ = measure
+        if self.visible_ == "gaussian":
+            self.location_, self.scale_ = measure or moments(rows)
         self.n_iter_, self.free_energy_curve_ = 0, []
         generators = make_generators(self.random_state, 4)
         machine = initial_machine(

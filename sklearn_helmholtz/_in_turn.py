@@ -186,20 +186,18 @@ class Autoregressive:
         missing : ndarray of bool, shape (n_rows, n_units)
         rng : Stream
         """
-        weights = np.asarray(self.lateral.weights, np.float64)
-        lows, signs = np.minimum(weights, 0), np.sign(weights)
-        gains = np.expm1(np.minimum(np.abs(weights), _LARGEST))
         a = np.add(logits, self._sent(states), dtype=np.float64)
         noise = _logistic(rng.bits(states.shape), a.dtype)
         states = states.copy()
         missing = missing & _is_before_seen(missing)[:, None]
         for unit in np.flatnonzero(missing.any(axis=0)):
             rows, children = missing[:, unit], slice(unit + 1, None)
-            sent, after = weights[unit, children], a[rows, children]
-            after -= np.outer(states[rows, unit], sent)
+            sent = self.lateral.weights[unit, children].astype(a.dtype)
+            after = a[rows, children] - np.outer(states[rows, unit], sent)
             odds = a[rows, unit] + states[rows, children] @ sent
-            chances = sigmoid(after + lows[unit, children])
-            odds -= np.log1p(chances * gains[unit, children]) @ signs[unit, children]
+            chances = sigmoid(after + np.minimum(sent, 0))
+            gain = np.expm1(np.minimum(np.abs(sent), _LARGEST))
+            odds -= np.log1p(chances * gain) @ np.sign(sent)
             drawn = odds > noise[rows, unit]
             a[rows, children] = after + np.outer(drawn, sent)
             states[rows, unit] = drawn

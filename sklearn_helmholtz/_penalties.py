@@ -295,7 +295,7 @@ class Evidence(Penalty):
     def _factor(self, network, number):
         """Return what the pull on a layer's weights is proportional to."""
         factor = self.share * (_FREEDOM + 1) / self.n_rows * self.every
-        if not self.of_parents or number or network not in TOP_DOWN:
+        if not self.of_parents or number:
             return factor
         least = factor * _LEAST_PULL_ON_REAL
         if network in TRIANGULAR:

@@ -37,8 +37,8 @@ class Watch:
         self.diverged = False
         self.state = self.kept = state
         self._spare = None
-        #: The lowest of the epochs' free energies, and that of the state to keep.
-        self._lowest = self._best = np.inf
+        #: The lowest of the epochs' free energies, and that of a first state to keep.
+        self._lowest = self._first = np.inf
         self._n_stale = 0
 
     def begin(self, evaluate):
@@ -53,7 +53,7 @@ class Watch:
             As for :meth:`record`.
         """
         if self.keep_best and self.goes_on and not self.n_epochs:
-            _, self._best = evaluate()
+            _, self._first = evaluate()
 
     def stop_when(self, *, tol, patience, most_epochs):
         """Say when to stop, from here on.
@@ -128,7 +128,8 @@ class Watch:
         if validation is not None:
             news["validation_curve"] = [*self.validation_curve, validation]
         # Where no row kept back has ever had a density, the last state is as good.
-        if watched < self._best or self._best == np.inf or not self.keep_best:
-            news |= {"kept": self.state, "_best": watched}
+        best = min(self._lowest, self._first)
+        if watched < best or best == np.inf or not self.keep_best:
+            news["kept"] = self.state
         # One call into C, which no signal can cut in two.
         vars(self).update(news)
